@@ -1,0 +1,78 @@
+# `make` lists the targets. Nothing outside this directory is written (but pip's
+# cache), no root is needed, and a second `make setup` does nothing.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check bench build lock clean always
+
+# Any CPython from 3.11 with pip and venv: `make setup PYTHON=python3.13`.
+# Unless told again, an existing environment keeps the Python it was made with.
+PYTHON ?= $(or $(shell made_with="$$(cat .venv/made-with 2>/dev/null)"; test -x "$$made_with" && echo "$$made_with"),python3)
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_REQUIRE_VIRTUALENV := 1
+BIN := .venv/bin
+
+# The name of this mark holds what the environment depends on besides the lock:
+# the Python's version and place and this directory (scripts carry its path).
+PYTHON_MARK := $(shell "$(PYTHON)" -c 'import os, sys, zlib; place = zlib.crc32(os.fsencode(sys.base_prefix + os.getcwd())); print("%d.%d.%d-%08x" % (*sys.version_info[:3], place))' 2>/dev/null || echo none)
+ENVIRONMENT := .venv/locked-$(PYTHON_MARK)
+INSTALLED := .venv/installed
+FETCHED := .stores/fetched
+STORES := .stores/bin/mongod .stores/bin/redis-server
+
+help: ## List the targets
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+	@echo 'ARGS="…" is passed on by run, test and bench.'
+
+setup: $(INSTALLED) $(FETCHED) ## Make .venv from requirements.lock and fetch the stores
+	@:
+
+run: setup ## Run NovaPulse in ./var
+	@exec $(BIN)/novapulse run --root var $(ARGS)
+
+test: setup ## Run the unit, integration and end-to-end tests
+	@exec $(BIN)/python -m pytest $(ARGS)
+
+CHECKS := 'ruff check --quiet .' 'ruff format --check --quiet .' 'mypy --no-error-summary' \
+  'lint-imports --no-cache --no-logo' 'pytest --quiet tests/unit/test_house.py'
+
+check: setup ## Lint, formatting, types, import contracts, house rules
+	@failed=; for check in $(CHECKS); do echo "$$check"; $(BIN)/$$check || failed=1; done; test -z "$$failed"
+
+bench: setup ## Measure; prints figures, asserts nothing about time
+	@exec $(BIN)/python -m pytest -s --timeout=0 tests/benchmarks $(ARGS)
+
+build: setup ## Build the source archive and the wheel into dist/
+	$(BIN)/python -m hatchling build -d dist
+
+# Existing pins are kept where they still fit; LOCK_ARGS=--upgrade moves them all.
+lock: ## Write requirements.lock anew from pyproject.toml
+	@test -x .lock-venv/bin/uv || { "$(PYTHON)" -m venv --clear .lock-venv && .lock-venv/bin/python -m pip install --quiet uv; }
+	.lock-venv/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --extra dev \
+	  --generate-hashes --no-emit-index-url --custom-compile-command 'make lock' -o requirements.lock $(LOCK_ARGS)
+
+clean: ## Remove everything that make made, except ./var
+	rm -rf .venv .lock-venv .stores dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	find novapulse supervisor packaging tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(ENVIRONMENT): requirements.lock
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	  || { echo 'make: "$(PYTHON)" is no Python 3.11 or newer; try: make setup PYTHON=python3.12' >&2; exit 69; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null \
+	  || { echo 'make: "$(PYTHON)" comes without venv; on Debian and Ubuntu install python3-venv' >&2; exit 69; }
+	@echo "Making .venv with $$("$(PYTHON)" --version) …" >&2
+	@"$(PYTHON)" -m venv --clear .venv
+	@"$(PYTHON)" -c 'import sys; print(sys._base_executable)' > .venv/made-with
+	@$(BIN)/python -m pip install --quiet --only-binary :all: --require-hashes -r requirements.lock
+	@touch "$@"
+
+$(INSTALLED): $(ENVIRONMENT) pyproject.toml
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --no-index -e .
+	@touch "$@"
+
+# The stores are fetched even where PATH has some, so that every test runs
+# against the same versions. The date of the script stands for its pins.
+$(FETCHED): packaging/fetch_stores.py $(ENVIRONMENT) $(if $(filter-out $(wildcard $(STORES)),$(STORES)),always)
+	@$(BIN)/python -I packaging/fetch_stores.py .stores/bin
+	@mkdir -p .stores && touch "$@"

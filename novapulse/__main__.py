@@ -1,0 +1,5 @@
+"""`python -m novapulse` is the program."""
+
+from novapulse.cli import main
+
+main()

@@ -1,0 +1,20 @@
+"""`novapulse setup-token`."""
+
+import click
+
+from novapulse.cli.options import Location, location_options
+
+
+@click.command(name="setup-token")
+@location_options
+def setup_token(location: Location) -> None:
+    """Print the token that founding the first company needs; exit 66 once it is used."""
+    from novapulse.core.errors import NotFound
+    from novapulse.processes import places
+
+    try:
+        click.echo(places.setup_token_file(location.load()).read_text(encoding="ascii").strip())
+    except FileNotFoundError as error:
+        raise NotFound(
+            "There is no setup token: it was used, or NovaPulse was never started here"
+        ) from error

@@ -1,0 +1,1 @@
+"""Small nouns that every feature uses; imports no feature."""

@@ -1,0 +1,20 @@
+"""Time as the rest of the program sees it: aware UTC, whole milliseconds.
+
+Leases, due times and expiries use the database's clock instead (`$$NOW`).
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+Clock = Callable[[], datetime]
+
+
+def system_clock() -> datetime:
+    """Now, cut to the millisecond that BSON and the API can carry."""
+    now = datetime.now(UTC)
+    return now.replace(microsecond=now.microsecond // 1000 * 1000)
+
+
+def rfc3339(moment: datetime) -> str:
+    """`2026-11-23T15:18:00.123Z`; a naive value is taken as UTC."""
+    return moment.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"

@@ -1,0 +1,156 @@
+"""The request path, pure ASGI: a gate around everything, an endpoint per route.
+
+Gate: request id, problem answers, metrics, one log line, drain header.
+Endpoint: credentials → limit → decode → handler → answer.
+"""
+
+import re
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import Any
+
+import structlog
+
+from novapulse.core import errors, problem
+from novapulse.core.telemetry import metrics
+from novapulse.core.telemetry.logs import request_id_of_task
+
+ASGIScope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App = Callable[[ASGIScope, Receive, Send], Awaitable[None]]
+
+STATE = "novapulse"
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+_ALWAYS = [
+    (b"cache-control", b"no-store"),
+    (b"x-content-type-options", b"nosniff"),
+]
+log = structlog.get_logger("http")
+
+
+class RequestState:
+    """What the gate and the endpoint tell each other about one request."""
+
+    __slots__ = ("code", "company_id", "headers", "request_id", "route", "status", "user_id")
+
+    def __init__(self, headers: Mapping[bytes, bytes]) -> None:
+        self.headers = headers
+        given = headers.get(b"x-request-id", b"")
+        is_usable = _REQUEST_ID.fullmatch(given) is not None
+        self.request_id = given.decode() if is_usable else secrets.token_hex(16)
+        self.route = "unmatched"
+        self.status = 500
+        self.code = ""
+        self.company_id: str | None = None
+        self.user_id: str | None = None
+
+
+class Gate:
+    """The outermost application. Set `is_draining` and answers ask to close the connection."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self.is_draining = False
+        self.in_flight = 0
+
+    async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await _refuse(scope, receive, send)
+            return
+        started = time.perf_counter()
+        state = RequestState(dict(scope["headers"]))
+        scope[STATE] = state
+        request_id_of_task.set(state.request_id)
+        has_started = False
+
+        async def send_on(message: MutableMapping[str, Any]) -> None:
+            nonlocal has_started
+            if message["type"] == "http.response.start":
+                has_started = True
+                state.status = message["status"]
+                message["headers"] = self._headers(message["headers"], state)
+            await send(message)
+
+        self.in_flight += 1
+        try:
+            await self._app(scope, receive, send_on)
+        except Exception as error:  # the last place that can turn it into an answer
+            status, headers, body, state.code = problem.render(error, state.request_id)
+            if status == 500:
+                log.exception("http.failed", route=state.route)
+            if has_started:
+                raise
+            await answer(send_on, status, headers, body)
+        finally:
+            self.in_flight -= 1
+            self._account(scope["method"], state, time.perf_counter() - started)
+
+    def _headers(self, headers: Any, state: RequestState) -> problem.Headers:
+        complete = [*headers, *_ALWAYS, (b"x-request-id", state.request_id.encode())]
+        if self.is_draining:
+            complete.append((b"connection", b"close"))
+        return complete
+
+    def _account(self, method: str, state: RequestState, seconds: float) -> None:
+        duration, total = metrics.http_request(method, state.route, state.status)
+        duration.observe(seconds)
+        total.inc()
+        if state.status >= 400:
+            labels = (method, state.route, str(state.status), state.code)
+            metrics.http_request_errors_total.labels(*labels).inc()
+        log.info(
+            "http.request",
+            method=method,
+            route=state.route,
+            status=state.status,
+            code=state.code or None,
+            seconds=round(seconds, 6),
+            companyId=state.company_id,
+            userId=state.user_id,
+        )
+
+
+async def _refuse(scope: ASGIScope, receive: Receive, send: Send) -> None:
+    """Lifespan events are answered (the process does their work); websockets are closed."""
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.close", "code": 1000})
+        return
+    while True:
+        message = await receive()
+        await send({"type": message["type"] + ".complete"})
+        if message["type"] == "lifespan.shutdown":
+            return
+
+
+async def answer(send: Send, status: int, headers: problem.Headers, body: bytes) -> None:
+    """One whole response."""
+    headers = [*headers, (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def read_body(receive: Receive, *, max_bytes: int) -> bytes:
+    """The request's body, counted while it streams; raises TooLarge."""
+    chunks, size = [], 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise errors.Malformed("The connection was closed before the body was complete")
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > max_bytes:
+            raise errors.TooLarge(f"The body is over {max_bytes} bytes")
+        chunks.append(chunk)
+        if not message.get("more_body"):
+            return b"".join(chunks)
+
+
+def require_json(headers: Mapping[bytes, bytes]) -> None:
+    """Raises UnsupportedMediaType for a body that is not plain JSON."""
+    media_type = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+    if media_type != b"application/json":
+        raise errors.UnsupportedMediaType("Send the body as application/json")
+    if headers.get(b"content-encoding", b"identity").lower() != b"identity":
+        raise errors.UnsupportedMediaType("Send the body without a content encoding")

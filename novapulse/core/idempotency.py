@@ -1,0 +1,78 @@
+"""`Idempotency-Key`: the first answer again, for 24 hours.
+
+The answer is kept in the transaction of the change it tells of, so there is
+never a change without its answer or an answer without its change.
+"""
+
+import hashlib
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from novapulse.core import errors
+from novapulse.core.context import Context, Transaction
+from novapulse.core.problem import Headers
+
+COLLECTION = "idempotency"
+KEEP = timedelta(hours=24)
+MAX_KEY_LENGTH = 255
+
+INDEXES: tuple[dict[str, Any], ...] = (
+    {"name": "expiry", "keys": [("expiresAt", 1)], "expireAfterSeconds": 0},
+)
+
+
+class IdempotencyKeyReused(errors.Conflict):
+    code = "idempotency_key_reused"
+    title = "This Idempotency-Key was used for another request"
+
+
+class OnceRequest(msgspec.Struct, frozen=True):
+    """A request that may be executed only once: `id` names it, `digest` is its body's."""
+
+    id: str
+    digest: str
+
+
+class KeptAnswer(msgspec.Struct, frozen=True):
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+
+def request(ctx: Context, route: str, key: bytes, body: bytes) -> OnceRequest:
+    """Keys of different users, companies and routes never meet."""
+    if not 0 < len(key) <= MAX_KEY_LENGTH:
+        raise errors.Invalid.field("Idempotency-Key", f"has 1 to {MAX_KEY_LENGTH} characters")
+    owner = f"{ctx.principal.company_id}\0{ctx.principal.user_id}\0{route}\0"
+    name = hashlib.sha256(owner.encode() + key).hexdigest()
+    return OnceRequest(id=name, digest=hashlib.sha256(body).hexdigest())
+
+
+async def find_answer(ctx: Context, once: OnceRequest) -> KeptAnswer | None:
+    """The answer that this request got before; raises IdempotencyKeyReused."""
+    row = await ctx.read().rows(COLLECTION).find_one({"_id": once.id})
+    if row is None:
+        return None
+    if row["digest"] != once.digest:
+        raise IdempotencyKeyReused()
+    headers = [(name.encode(), value.encode()) for name, value in row["headers"]]
+    return KeptAnswer(status=row["status"], headers=headers, body=bytes(row["body"]))
+
+
+async def reserve(tx: Transaction, once: OnceRequest, now: datetime) -> None:
+    """First write of the transaction: a parallel twin conflicts here and finds our answer."""
+    row = {"_id": once.id, "digest": once.digest, "expiresAt": now + KEEP}
+    try:
+        await tx.rows(COLLECTION).insert(row)
+    except errors.Conflict as error:
+        raise errors.TransientConflict() from error
+
+
+async def keep(
+    tx: Transaction, once: OnceRequest, status: int, headers: Headers, body: bytes
+) -> None:
+    readable = [[name.decode(), value.decode()] for name, value in headers]
+    change = {"$set": {"status": status, "headers": readable, "body": body}}
+    await tx.rows(COLLECTION).update_one({"_id": once.id}, change)

@@ -1,0 +1,1 @@
+"""The job engine: Huey at the surface, a ledger in MongoDB underneath."""

@@ -1,0 +1,74 @@
+"""Job states and how an attempt's end moves a job between them; pure."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from novapulse.core.jobs.backoff import Backoff
+
+
+class State(StrEnum):
+    SCHEDULED = "scheduled"  # due later
+    AVAILABLE = "available"
+    RUNNING = "running"
+    RETRYABLE = "retryable"  # failed, due again later
+    COMPLETED = "completed"
+    CANCELLED = "cancelled"
+    DEAD = "dead"
+
+
+CLAIMABLE = (State.SCHEDULED, State.AVAILABLE, State.RETRYABLE)
+TERMINAL = (State.COMPLETED, State.CANCELLED, State.DEAD)
+
+# A job whose consumer died this often under it is taken for the cause.
+MAX_LAPSES = 3
+
+
+class Retry(Exception):
+    """Raised by a handler: this attempt failed; `after_seconds` replaces the backoff."""
+
+    def __init__(self, reason: str, *, after_seconds: float | None = None) -> None:
+        super().__init__(reason)
+        self.after_seconds = after_seconds
+
+
+class GiveUp(Exception):
+    """Raised by a handler: no further attempt can help; the job is dead."""
+
+
+class Snooze(Exception):
+    """Raised by a handler: not now; the job comes back and no attempt is spent."""
+
+    def __init__(self, reason: str, *, seconds: float) -> None:
+        super().__init__(reason)
+        self.seconds = seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The state after an attempt; `delay_seconds` until a retry is due."""
+
+    state: State
+    delay_seconds: float = 0.0
+    spends_attempt: bool = True
+    reason: str = ""
+
+
+def outcome_of(
+    error: BaseException | None, *, attempt: int, max_attempts: int, backoff: Backoff
+) -> Outcome:
+    """What becomes of a job whose attempt `attempt` (1-based) ended with `error`.
+
+    `attempt` leaves out the starts that were cut off by the end of the consumer.
+    """
+    if error is None:
+        return Outcome(State.COMPLETED)
+    reason = f"{type(error).__name__}: {error}"[:500]
+    if isinstance(error, Snooze):
+        return Outcome(State.RETRYABLE, error.seconds, spends_attempt=False, reason=str(error))
+    if isinstance(error, GiveUp):
+        return Outcome(State.DEAD, reason=str(error))
+    if attempt >= max_attempts:
+        return Outcome(State.DEAD, reason=reason)
+    asked = error.after_seconds if isinstance(error, Retry) else None
+    delay = backoff.delay_seconds(attempt) if asked is None else asked
+    return Outcome(State.RETRYABLE, delay, reason=reason)

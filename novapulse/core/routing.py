@@ -1,0 +1,119 @@
+"""How a feature declares its routes: one decorator that enforces and documents.
+
+A handler is `async def handler(ctx, ...)`. Its other parameters say what it
+takes: `body` and `query` are structs, `if_match` is the version of `If-Match`,
+every other name is a path parameter. What it returns becomes the JSON answer.
+"""
+
+import inspect
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from enum import Enum
+from types import NoneType
+from typing import Any, get_type_hints
+
+import msgspec
+
+from novapulse.core.access import Scope
+
+PREFIX = "/api/v1"
+
+
+class Guard(Enum):
+    """Who gets past a route's door with which credentials."""
+
+    PUBLIC = "public"  # everybody
+    REQUIRED = "required"  # a principal with the route's scope
+    LOCAL = "local"  # as REQUIRED, or a direct connection from this machine
+    OPTIONAL = "optional"  # as LOCAL, and everybody else as anonymous
+
+
+Handler = Callable[..., Awaitable[Any]]
+Headers = list[tuple[bytes, bytes]]
+_PARAMETER = re.compile(r"{(\w+)}")
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """What a handler returns when JSON with the declared status is not enough."""
+
+    body: bytes = b""
+    status: int = 200
+    headers: Headers = []
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One endpoint; `scope` is None for a public one, `limit` names its rate limit."""
+
+    method: str
+    path: str
+    handler: Handler
+    scope: Scope | None
+    status: int = 200
+    limit: str | None = "general"
+    body: Any = None
+    query: Any = None
+    returns: Any = None
+    takes_if_match: bool = False
+    parameters: tuple[str, ...] = ()
+    tag: str = ""
+    guard: Guard = Guard.REQUIRED
+    media_type: str = "application/json"
+
+    @property
+    def template(self) -> str:
+        return PREFIX + self.path
+
+
+@dataclass
+class Routes:
+    """A feature's routes, in the order of their declaration."""
+
+    tag: str
+    declared: list[Route] = field(default_factory=list)
+
+    def add(
+        self,
+        method: str,
+        path: str,
+        *,
+        scope: Scope | None,
+        **options: Any,
+    ) -> Callable[[Handler], Handler]:
+        """Declare a handler. Options are fields of `Route`: status, limit, guard, media_type."""
+
+        def declare(handler: Handler) -> Handler:
+            route = _route(method, path, handler, scope=scope, tag=self.tag, **options)
+            self.declared.append(route)
+            return handler
+
+        return declare
+
+
+def _route(
+    method: str, path: str, handler: Handler, *, scope: Scope | None, **options: Any
+) -> Route:
+    hints = get_type_hints(handler)
+    names = list(inspect.signature(handler).parameters)[1:]
+    parameters = tuple(_PARAMETER.findall(path))
+    unknown = set(names) - {"body", "query", "if_match", *parameters}
+    if unknown or set(parameters) - set(names):
+        raise TypeError(f"{method} {path}: the handler's parameters do not fit: {names}")
+    returns = hints.get("return")
+    if scope is None:
+        options["guard"] = Guard.PUBLIC
+    if returns is NoneType:
+        options["status"] = 204
+    return Route(
+        method=method,
+        path=path,
+        handler=handler,
+        scope=scope,
+        body=hints.get("body"),
+        query=hints.get("query"),
+        returns=None if returns in (NoneType, Reply) else returns,
+        takes_if_match="if_match" in names,
+        parameters=parameters,
+        **options,
+    )

@@ -1,0 +1,1 @@
+"""Logs and metrics; traces join them when they are built."""

@@ -1,0 +1,91 @@
+"""Logs: one JSON line each (pretty on a terminal), with the request's id, without secrets."""
+
+import logging
+import os
+import re
+import sys
+import traceback
+from contextvars import ContextVar
+from typing import Any
+
+import msgspec
+import structlog
+
+request_id_of_task: ContextVar[str] = ContextVar("request_id_of_task", default="")
+
+MAX_LINE_BYTES = 8 * 1024
+_SECRET_KEY = re.compile(r"password|secret|token|authorization|cookie|apikey", re.IGNORECASE)
+_SECRET_VALUE = re.compile(r"(whsec_|nvp_)[A-Za-z0-9+/=_-]+|eyJ[\w-]+\.[\w-]+\.[\w-]*")
+_REDACTED = "[redacted]"
+_FOREIGN = ("hypercorn", "huey", "asyncio", "pymongo", "aiohttp")
+
+
+def configure(process: str, *, level: str, format: str) -> None:
+    """Set up this process's log; `format` is `json`, `pretty` or `auto` (pretty on a terminal)."""
+    number = logging.getLevelNamesMapping()[level.upper()]
+    is_pretty = format == "pretty" or (format == "auto" and sys.stderr.isatty())
+    tail: list[Any] = [structlog.dev.ConsoleRenderer()] if is_pretty else [_json_line]
+    structlog.configure(
+        processors=[_add_origin(process), _redact, *tail],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=(
+            structlog.PrintLoggerFactory(sys.stderr)
+            if is_pretty
+            else structlog.BytesLoggerFactory(sys.stderr.buffer)
+        ),
+        cache_logger_on_first_use=True,
+    )
+    logging.basicConfig(handlers=[_Forward()], level=logging.WARNING, force=True)
+    for name in _FOREIGN:
+        logging.getLogger(name).setLevel(max(number, logging.WARNING))
+
+
+def _add_origin(process: str) -> Any:
+    stamper = structlog.processors.TimeStamper(fmt="iso", utc=True, key="time")
+
+    def add(logger: Any, method: str, line: dict[str, Any]) -> dict[str, Any]:
+        stamper(logger, method, line)
+        line["level"] = "error" if method == "exception" else method
+        line["process"] = process
+        if "requestId" not in line and (request_id := request_id_of_task.get()):
+            line["requestId"] = request_id
+        return line
+
+    return add
+
+
+def _redact(logger: Any, method: str, line: dict[str, Any]) -> dict[str, Any]:
+    """Blank what is secret by its key or by its looks; format the exception, if any."""
+    if line.pop("exc_info", None):
+        line["exception"] = traceback.format_exc()
+    for key, value in line.items():
+        if _SECRET_KEY.search(key):
+            line[key] = _REDACTED
+        elif isinstance(value, str) and len(value) > 8:
+            line[key] = _SECRET_VALUE.sub(_REDACTED, value)
+    return line
+
+
+def _json_line(logger: Any, method: str, line: dict[str, Any]) -> bytes:
+    kept = {key: value for key, value in line.items() if value is not None}
+    raw = msgspec.json.encode(kept, enc_hook=str)
+    if len(raw) > MAX_LINE_BYTES:
+        cut = {key: value for key, value in kept.items() if len(str(value)) < 512}
+        raw = msgspec.json.encode(cut | {"truncated": True}, enc_hook=str)
+    return raw
+
+
+class _Forward(logging.Handler):
+    """What libraries log through the standard module becomes a line of ours."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        logger = structlog.get_logger(record.name)
+        fields: dict[str, Any] = {"message": record.getMessage()}
+        if record.exc_info and record.exc_info[1] is not None:
+            fields["error"] = repr(record.exc_info[1])
+        getattr(logger, record.levelname.lower(), logger.info)(record.name, **fields)
+
+
+def process_name() -> str:
+    """The supervisor's name for this incarnation, or our pid outside one."""
+    return os.environ.get("NOVAPULSE_INSTANCE", f"pid-{os.getpid()}")

@@ -1,0 +1,138 @@
+"""Every metric of the program, declared once; the children of hot labels are cached.
+
+prometheus_client merges the processes' files in the directory that
+`PROMETHEUS_MULTIPROC_DIR` names, which has to be set before this module is
+imported; a file belongs to one incarnation of one process (`NOVAPULSE_INSTANCE`).
+"""
+
+import os
+from functools import cache
+
+from prometheus_client import Counter, Gauge, Histogram, values
+from prometheus_client.registry import CollectorRegistry
+
+if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+    # By incarnation, not by pid: a pid comes again, and two writers of one file lose increments.
+    values.ValueClass = values.MultiProcessValue(
+        process_identifier=lambda: os.environ.get("NOVAPULSE_INSTANCE", str(os.getpid()))
+    )
+
+registry = CollectorRegistry()
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+http_request_duration_seconds = Histogram(
+    "http_request_duration_seconds",
+    "Time from the request's first byte to the answer's last.",
+    ("method", "route", "status_code"),
+    buckets=_SECONDS,
+    registry=registry,
+)
+http_requests_total = Counter(
+    "http_requests_total",
+    "Requests answered.",
+    ("method", "route", "status_code"),
+    registry=registry,
+)
+http_request_errors_total = Counter(
+    "http_request_errors_total",
+    "Requests answered with a status of 400 or more; error_type is the problem's code.",
+    ("method", "route", "status_code", "error_type"),
+    registry=registry,
+)
+queue_job_duration_seconds = Histogram(
+    "queue_job_duration_seconds",
+    "Run time of one attempt.",
+    ("queue", "job_type", "status"),
+    buckets=_SECONDS,
+    registry=registry,
+)
+queue_jobs_total = Counter(
+    "queue_jobs_total",
+    "Attempts finished, by their outcome.",
+    ("queue", "job_type", "status"),
+    registry=registry,
+)
+queue_job_errors_total = Counter(
+    "queue_job_errors_total", "Attempts that failed.", ("queue", "job_type"), registry=registry
+)
+queue_size = Gauge(
+    "queue_size",
+    "Jobs in the ledger; written by the leading scheduler.",
+    ("queue", "state"),
+    multiprocess_mode="livemostrecent",
+    registry=registry,
+)
+db_query_duration_seconds = Histogram(
+    "db_query_duration_seconds",
+    "Round trips to MongoDB.",
+    ("collection", "operation"),
+    buckets=(0.001, *_SECONDS),
+    registry=registry,
+)
+redis_command_duration_seconds = Histogram(
+    "redis_command_duration_seconds",
+    "Round trips to Redis.",
+    ("command",),
+    buckets=(0.001, *_SECONDS),
+    registry=registry,
+)
+redis_connection_status = Gauge(
+    "redis_connection_status",
+    "1 while Redis answers this process, else 0; the lowest of all processes.",
+    multiprocess_mode="livemin",
+    registry=registry,
+)
+webhook_attempts_total = Counter(
+    "novapulse_webhook_attempts_total",
+    "Webhook attempts by the class of their answer.",
+    ("class",),
+    registry=registry,
+)
+webhook_latency_seconds = Histogram(
+    "novapulse_webhook_latency_seconds",
+    "Time from commit of the event to its first attempt's answer.",
+    buckets=(*_SECONDS, 60, 300),
+    registry=registry,
+)
+outbox_oldest_seconds = Gauge(
+    "novapulse_outbox_oldest_seconds",
+    "Age of the oldest event that is not yet planned for its subscribers.",
+    multiprocess_mode="livemostrecent",
+    registry=registry,
+)
+ratelimit_fail_open_total = Counter(
+    "novapulse_ratelimit_fail_open_total",
+    "Requests let through because Redis did not answer.",
+    registry=registry,
+)
+build_info = Gauge(
+    "novapulse_build_info",
+    "Always 1; the version is the label.",
+    ("version",),
+    multiprocess_mode="livemostrecent",
+    registry=registry,
+)
+
+
+@cache
+def db_query(collection: str, operation: str) -> Histogram:
+    return db_query_duration_seconds.labels(collection, operation)
+
+
+@cache
+def redis_command(command: str) -> Histogram:
+    return redis_command_duration_seconds.labels(command)
+
+
+@cache
+def http_request(method: str, route: str, status: int) -> tuple[Histogram, Counter]:
+    """The two children that every request touches."""
+    labels = (method, route, str(status))
+    return http_request_duration_seconds.labels(*labels), http_requests_total.labels(*labels)
+
+
+@cache
+def job_attempt(queue: str, kind: str, status: str) -> tuple[Histogram, Counter]:
+    """The two children that every attempt touches."""
+    labels = (queue, kind, status)
+    return queue_job_duration_seconds.labels(*labels), queue_jobs_total.labels(*labels)

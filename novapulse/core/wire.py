@@ -1,0 +1,99 @@
+"""JSON as it is sent and received: camelCase names, RFC 3339 times with milliseconds.
+
+The bytes of `encode` equal what `JSON.stringify(JSON.parse(bytes))` gives, as
+long as no floats and no integer-like keys are encoded: webhook receivers may
+re-serialise before they verify a signature.
+"""
+
+import re
+from collections.abc import Callable
+from datetime import datetime
+from functools import cache
+from typing import Any, TypeVar
+
+import msgspec
+
+from novapulse.core.clock import rfc3339
+from novapulse.core.errors import FieldError, Invalid, Malformed
+
+T = TypeVar("T")
+_encoder = msgspec.json.Encoder()
+_LOCATION = re.compile(r" - at `(?:key in )?\$\.?([^`]*)`$")
+_UNKNOWN = re.compile(r"^Object contains unknown field `([^`]*)`")
+_MISSING = re.compile(r"^Object missing required field `([^`]*)`")
+
+
+def encode(value: Any) -> bytes:
+    return _encoder.encode(to_wire(value))
+
+
+def to_wire(value: Any) -> Any:
+    """Plain JSON types; structs become objects with their wire names, unset fields vanish."""
+    kind = type(value)
+    if kind is str or kind is int or value is None or kind is bool:
+        return value
+    if kind is datetime:
+        return rfc3339(value)
+    if isinstance(value, msgspec.Struct):
+        return _renderer(kind)(value)
+    if kind is list or kind is tuple:
+        return [to_wire(item) for item in value]
+    if kind is dict:
+        return {name: to_wire(item) for name, item in value.items()}
+    return value
+
+
+@cache
+def _renderer(kind: type[msgspec.Struct]) -> Callable[[Any], dict[str, Any]]:
+    fields = tuple(zip(kind.__struct_fields__, kind.__struct_encode_fields__, strict=True))
+
+    def render(value: Any) -> dict[str, Any]:
+        out = {}
+        for field, name in fields:
+            item = getattr(value, field)
+            if item is not msgspec.UNSET:
+                out[name] = to_wire(item)
+        return out
+
+    return render
+
+
+@cache
+def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(kind, strict=True)
+
+
+def decode(body: bytes, kind: type[T]) -> T:
+    """`body` as `kind`.
+
+    Raises:
+        Malformed: not JSON in UTF-8.
+        Invalid: JSON, but an unknown field, a wrong type or a value out of range.
+    """
+    try:
+        value: T = _decoder(kind).decode(body)
+    except msgspec.ValidationError as error:
+        raise invalid(error) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Malformed(f"The body is not valid JSON: {error}") from error
+    return value
+
+
+def convert(value: Any, kind: type[T], *, strict: bool = True) -> T:
+    """Builtin types (a document, query parameters) as `kind`; raises Invalid."""
+    try:
+        return msgspec.convert(value, kind, strict=strict)
+    except msgspec.ValidationError as error:
+        raise invalid(error) from error
+
+
+def invalid(error: msgspec.ValidationError) -> Invalid:
+    """Our error for msgspec's, with the path taken out of its message."""
+    text = str(error)
+    found = _LOCATION.search(text)
+    path = found.group(1) if found else ""
+    message = text[: found.start()] if found else text
+    for pattern in (_UNKNOWN, _MISSING):
+        if named := pattern.match(message):
+            path = f"{path}.{named.group(1)}" if path else named.group(1)
+    return Invalid("The body has unacceptable values", (FieldError(path, message),))

@@ -1,0 +1,1 @@
+"""Companies, users and sessions: who somebody is and what they may do."""

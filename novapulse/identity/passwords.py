@@ -1,0 +1,54 @@
+"""Password hashing: argon2id on threads of its own, so that the event loop never waits."""
+
+import asyncio
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+
+from novapulse.core.errors import Unavailable
+
+_MAX_QUEUED = 64
+T = TypeVar("T")
+
+
+class Passwords:
+    """`hash` and `verify`; at most one hash a core at a time and 64 waiting, then Unavailable."""
+
+    def __init__(self, *, memory_kib: int, time_cost: int) -> None:
+        self._hasher = PasswordHasher(time_cost=time_cost, memory_cost=memory_kib, parallelism=1)
+        self._threads = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="argon2")
+        self._queued = 0
+        self._nobody: str | None = None
+
+    async def hash(self, password: str) -> str:
+        return await self._run(lambda: self._hasher.hash(password))
+
+    async def verify(self, password_hash: str | None, password: str) -> bool:
+        """Whether the password fits; for an unknown user (None) it takes as long and is False."""
+        if password_hash is None:
+            self._nobody = self._nobody or await self.hash(os.urandom(16).hex())
+        against = password_hash or self._nobody or ""
+        fits = await self._run(lambda: self._verify(against, password))
+        return fits and password_hash is not None
+
+    def _verify(self, password_hash: str, password: str) -> bool:
+        try:
+            return self._hasher.verify(password_hash, password)
+        except (VerificationError, InvalidHashError):
+            return False
+
+    async def _run(self, call: Callable[[], T]) -> T:
+        if self._queued >= _MAX_QUEUED:
+            raise Unavailable("Too many sign-ins at once; try again shortly")
+        self._queued += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+        finally:
+            self._queued -= 1
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,1 @@
+"""Running the appliance: health, metrics, queue statistics, the API's own documentation."""

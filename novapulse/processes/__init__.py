@@ -1,0 +1,1 @@
+"""Composition roots: what each process of the appliance is made of."""

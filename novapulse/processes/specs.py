@@ -1,0 +1,172 @@
+"""The table from settings to process specs: who runs, on what it waits, how it stops."""
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from novapulse.core.settings import Loaded
+from novapulse.processes import places
+from novapulse.processes.handoff import HANDOFF, LOG_FORMAT
+from novapulse.stores.find import find_store
+from novapulse.stores.mongod import mongod_process
+from novapulse.stores.process import StoreProcess
+from novapulse.stores.redis import redis_process
+from supervisor.spec import (
+    ExitReadiness,
+    MessageReadiness,
+    Probe,
+    ProbeReadiness,
+    ProcessSpec,
+    RestartPolicy,
+    StopPolicy,
+)
+
+# Lower ranks stop first.
+_API, _CONSUMER, _SCHEDULER, _REDIS, _MONGOD = range(5)
+_CONFIGURATION, _UNAVAILABLE = 78, 69
+# What a Python child may know of the environment that started the program.
+_PASSED_ON = (
+    *("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "PYTHONPATH"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "CREDENTIALS_DIRECTORY"),
+)
+# Queues whose job kinds exist; a consumer without any would only cost memory.
+_QUEUES = ("webhook",)
+STORE_STOP_SECONDS = 5.0
+
+
+def build_specs(loaded: Loaded, *, handoff: Path, log_format: str) -> list[ProcessSpec]:
+    """Every process of this appliance.
+
+    Raises:
+        Unavailable: an embedded store's program is missing.
+    """
+    table = _Table(loaded, _environment(handoff, log_format))
+    return [*table.stores(), table.migrate(), table.scheduler(), *table.consumers(), *table.api()]
+
+
+def _environment(handoff: Path, log_format: str) -> dict[str, str]:
+    passed_on = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    metrics = str(handoff.with_name("metrics"))
+    return {
+        **passed_on,
+        HANDOFF: str(handoff),
+        LOG_FORMAT: log_format,
+        "PROMETHEUS_MULTIPROC_DIR": metrics,
+    }
+
+
+class _Table:
+    def __init__(self, loaded: Loaded, environment: Mapping[str, str]) -> None:
+        self._loaded = loaded
+        self._settings = loaded.settings
+        self._environment = environment
+        self._restart = RestartPolicy(
+            quarantine_exits=loaded.settings.supervisor.quarantine_exits,
+            fatal_first_exit_codes=frozenset({_CONFIGURATION, _UNAVAILABLE}),
+        )
+        self._needs_stores: set[str] = set()
+
+    def stores(self) -> list[ProcessSpec]:
+        layout = places.layout(self._loaded)
+        stores = self._settings.stores
+        specs = []
+        if self._settings.redis.is_embedded:
+            program = find_store("redis-server", stores.redis_server)
+            redis = redis_process(layout, program)
+            # Through a child of ours that puts a damaged log aside, then becomes redis-server.
+            argv = (*_child("redis_server"), str(program))
+            specs.append(self._store("redis", redis, argv=argv, rank=_REDIS, env=self._environment))
+        if self._settings.mongo.is_embedded:
+            program = find_store("mongod", stores.mongod)
+            mongod = mongod_process(layout, program, cache_gb=stores.mongod_cache_gb)
+            specs.append(
+                self._store("mongod", mongod, argv=mongod.argv, rank=_MONGOD, env=mongod.env)
+            )
+        self._needs_stores = {spec.role for spec in specs}
+        return specs
+
+    def _store(
+        self,
+        name: str,
+        process: StoreProcess,
+        *,
+        argv: tuple[str, ...],
+        rank: int,
+        env: Mapping[str, str],
+    ) -> ProcessSpec:
+        probe = Probe(
+            path=process.socket_path, request=process.probe_request, verdict=process.probe_verdict
+        )
+        start = self._settings.supervisor.start_seconds
+        return ProcessSpec(
+            name=name,
+            role=name,
+            argv=argv,
+            env=env,
+            cwd=process.cwd,
+            readiness=ProbeReadiness(probe=probe, start_timeout_seconds=start),
+            stop=StopPolicy(deadline_seconds=STORE_STOP_SECONDS, rank=rank),
+            restart=self._restart,
+        )
+
+    def migrate(self) -> ProcessSpec:
+        return ProcessSpec(
+            name="migrate",
+            role="migrate",
+            argv=_child("migrate"),
+            env=self._environment,
+            needs=frozenset(self._needs_stores),
+            readiness=ExitReadiness(),
+            stop=StopPolicy(deadline_seconds=2.0, rank=_SCHEDULER),
+            restart=self._restart,
+        )
+
+    def scheduler(self) -> ProcessSpec:
+        return self._child("scheduler", "scheduler", rank=_SCHEDULER, drain_seconds=1.0)
+
+    def consumers(self) -> list[ProcessSpec]:
+        drain = self._settings.server.drain_seconds
+        return [
+            self._child(f"consumer:{queue}", f"{queue}-{slot}", rank=_CONSUMER, drain_seconds=drain)
+            for queue in _QUEUES
+            for slot in range(1, self._settings.queues.named(queue).processes + 1)
+        ]
+
+    def api(self) -> list[ProcessSpec]:
+        drain = self._settings.server.drain_seconds
+        return [
+            self._child(
+                "api", f"api-{slot}", rank=_API, drain_seconds=drain, sockets=("http",)
+            )
+            for slot in range(1, self._settings.server.processes + 1)
+        ]
+
+    def _child(
+        self,
+        role: str,
+        name: str,
+        *,
+        rank: int,
+        drain_seconds: float,
+        sockets: tuple[str, ...] = (),
+    ) -> ProcessSpec:
+        """A Python process of ours; it gets a second more than its own drain takes."""
+        start = self._settings.supervisor.start_seconds
+        return ProcessSpec(
+            name=name,
+            role=role,
+            argv=_child(*role.split(":")),
+            env=self._environment,
+            needs=frozenset({"migrate", *self._needs_stores}),
+            sockets=sockets,
+            readiness=MessageReadiness(start_timeout_seconds=start),
+            stop=StopPolicy(deadline_seconds=drain_seconds + 1.0, rank=rank),
+            restart=self._restart,
+        )
+
+
+def _child(*arguments: str) -> tuple[str, ...]:
+    """The start line of our own program in another role."""
+    return (sys.executable, "-m", "novapulse", "process", *arguments)
+

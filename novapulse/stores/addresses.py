@@ -1,0 +1,23 @@
+"""The embedded stores' addresses, as the drivers want them. They hold passwords: never log one."""
+
+from urllib.parse import quote
+
+from novapulse.core.secretfiles import read_secret_file
+from novapulse.stores.layout import MongoRole, StoreLayout
+from novapulse.stores.redis import REDIS_USER, redis_password
+
+
+def mongo_uri(layout: StoreLayout, role: MongoRole | None) -> str:
+    """For the role's user, or for nobody; the database is left to the caller."""
+    host = quote(str(layout.mongod_socket), safe="")
+    if role is None:
+        return f"mongodb://{host}/?directConnection=true"
+    password = read_secret_file(layout.mongo_password_file(role)).decode().strip()
+    login = f"{role.user}:{quote(password, safe='')}"
+    return f"mongodb://{login}@{host}/?authSource=admin&directConnection=true"
+
+
+def redis_url(layout: StoreLayout) -> str:
+    """For redis-py: `unix://USER:PASSWORD@/path`."""
+    password = quote(redis_password(layout), safe="")
+    return f"unix://{REDIS_USER}:{password}@{quote(str(layout.redis_socket))}"

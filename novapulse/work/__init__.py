@@ -1,0 +1,1 @@
+"""What people use NovaPulse for: tasks."""

@@ -1,0 +1,125 @@
+"""The child's side of supervision: its link to the supervisor and the listeners it inherits.
+
+The link carries JSON lines up (`{"ready": {...}}`, `{"beat": true}`, `{"status": "..."}`).
+Its end means that the supervisor is gone. Nothing here blocks or minds a supervisor
+that is gone; without one, `Link.from_environ()` is None and the program runs alone.
+"""
+
+import os
+import socket
+from collections.abc import Callable, MutableMapping
+
+from supervisor.lines import encode_frame
+from supervisor.prctl import set_parent_death_signal
+
+__all__ = ["Link", "attend", "set_parent_death_signal"]
+
+_BEAT = encode_frame({"beat": True})
+
+
+class Link:
+    """A child's end of its link; `instance` names this incarnation, `listeners` by their names."""
+
+    def __init__(
+        self,
+        connection: socket.socket,
+        *,
+        instance: str,
+        listeners: dict[str, socket.socket] | None = None,
+        beat_seconds: float = 1.0,
+    ) -> None:
+        self._connection = connection
+        self._connection.setblocking(False)
+        self.instance = instance
+        self.listeners = listeners or {}
+        self.beat_seconds = beat_seconds
+
+    @classmethod
+    def from_environ(cls, environ: MutableMapping[str, str] = os.environ) -> "Link | None":
+        """Take over what the supervisor handed down, or None when nobody did.
+
+        The variables are removed and the descriptors no longer inherited, so that
+        nothing this process starts takes them for its own.
+        """
+        number = environ.pop("SUPERVISOR_LINK_FD", None)
+        if number is None:
+            return None
+        shared = environ.pop("SUPERVISOR_LISTEN_FDS", "")
+        pairs = (pair.rpartition("=") for pair in shared.split(",") if pair)
+        return cls(
+            _adopt(int(number)),
+            instance=environ.pop("SUPERVISOR_INSTANCE", ""),
+            listeners={name: _adopt(int(fd)) for name, _, fd in pairs},
+            beat_seconds=float(environ.pop("SUPERVISOR_BEAT_SECONDS", "1")),
+        )
+
+    def ready(self, **info: object) -> None:
+        """Say that this process serves; once, from the event loop that does the serving."""
+        self._send(encode_frame({"ready": {**info, "pid": os.getpid(), "instance": self.instance}}))
+
+    def beat(self) -> None:
+        """Show that the event loop still turns."""
+        self._send(_BEAT)
+
+    def say(self, status: str) -> None:
+        """A short text that the supervisor's status shows beside this process."""
+        self._send(encode_frame({"status": status}))
+
+    def is_gone(self) -> bool:
+        """Has the supervisor ended? Never waits."""
+        try:
+            while self._connection.recv(4096):
+                pass
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+        return True
+
+    def fileno(self) -> int:
+        return self._connection.fileno()
+
+    def close(self) -> None:
+        """Let go of the link; the listeners stay open for whoever took them."""
+        self._connection.close()
+
+    def _send(self, frame: bytes) -> None:
+        try:
+            self._connection.send(frame)
+        except OSError:
+            # Full: the supervisor stands still and will look again. Gone: is_gone() tells.
+            pass
+
+
+def _adopt(fd: int) -> socket.socket:
+    os.set_inheritable(fd, False)
+    return socket.socket(fileno=fd)
+
+
+async def attend(link: Link, *, on_gone: Callable[[], None]) -> None:
+    """Beat from the running event loop until the supervisor is gone, then call `on_gone`.
+
+    Run it as a task; cancel it when the process ends by itself.
+    """
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    gone = asyncio.Event()
+
+    def look() -> None:
+        if link.is_gone():
+            loop.remove_reader(link.fileno())
+            gone.set()
+
+    loop.add_reader(link.fileno(), look)
+    try:
+        while not gone.is_set():
+            link.beat()
+            try:
+                async with asyncio.timeout(link.beat_seconds):
+                    await gone.wait()
+            except TimeoutError:
+                pass
+        on_gone()
+    finally:
+        loop.remove_reader(link.fileno())

@@ -1,0 +1,231 @@
+"""The supervisor: starts a program's processes, keeps them running, stops them in order.
+
+One thread, one loop. Here is what concerns the whole: first start, readiness, stop
+order, and who is told; what happens to one process is `roster` and `machine`.
+"""
+
+import os
+import signal
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from supervisor.control import ControlServer
+from supervisor.lock import InstanceLock
+from supervisor.machine import (
+    HurryAsked,
+    Paused,
+    RetireAsked,
+    StartAsked,
+    State,
+    StopAsked,
+)
+from supervisor.prctl import become_subreaper
+from supervisor.reactor import WRITE, Reactor, SignalWatch
+from supervisor.report import Record, json_line, record
+from supervisor.roster import News, Roster
+from supervisor.sdnotify import Notifier
+from supervisor.seat import Seat
+from supervisor.sinks import LogSink
+from supervisor.spec import ProcessSpec, check_specs
+
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_TROUBLE = frozenset({State.UNHEALTHY, State.BACKOFF, State.QUARANTINED, State.CONFIG_ERROR})
+
+
+class Supervisor:
+    """Keeps the processes of `specs` running from `run()` until an ordered stop.
+
+    `listeners` stay the caller's to close. `on_ready` is called once, when every required
+    process is ready for the first time. `lock` may be held already, so that a program can
+    prepare its state directory under it. `describe` renders the supervisor's own log lines.
+    """
+
+    def __init__(
+        self,
+        specs: Sequence[ProcessSpec],
+        *,
+        listeners: Mapping[str, socket.socket],
+        control_path: Path,
+        lock: InstanceLock,
+        log: LogSink,
+        on_ready: Callable[[], None] | None = None,
+        describe: Callable[[Record], bytes] = json_line,
+    ) -> None:
+        check_specs(specs, listeners)
+        self._control_path = control_path
+        self._lock = lock
+        self._log = log
+        self._on_ready = on_ready
+        self._describe = describe
+        self._reactor = Reactor()
+        news = News(line=log.write, changed=self._tell_state, exited=self._tell_exit)
+        self._roster = Roster(specs, listeners=listeners, reactor=self._reactor, news=news)
+        self._notifier = Notifier.from_environ()
+        self._was_ready = False
+        self._is_stopping = False
+        self._is_over = False
+        self._exit_code = 0
+        self._status_text = ""
+        self._log_fd: int | None = None
+
+    @property
+    def state(self) -> str:
+        """`starting`, `ready`, `degraded` or `stopping`."""
+        if self._is_stopping:
+            return "stopping"
+        if not self._was_ready:
+            return "starting"
+        return "ready" if self._is_whole() else "degraded"
+
+    def run(self) -> int:
+        """Run once, in the main thread, until stopped; the exit code for the program.
+
+        0 after an ordered stop, or the code of a process that made the first start
+        fail (`RestartPolicy.fatal_first_exit_codes`). Releases the lock and closes the log.
+
+        Raises:
+            AlreadyRunning: another supervisor holds the lock.
+            OSError: the control socket or the guard can not be made.
+        """
+        try:
+            self._lock.acquire()
+            become_subreaper()
+            verbs = {"status": self._status, "stop": self._stop}
+            numbers = (*_STOP_SIGNALS, signal.SIGCHLD)
+            with SignalWatch(self._reactor, numbers, self._on_signal):
+                self._control = ControlServer(self._reactor, self._control_path, verbs)
+                try:
+                    self._serve()
+                finally:
+                    self._let_go()
+        finally:
+            self._reactor.close()
+            self._lock.release()
+        return self._exit_code
+
+    def _serve(self) -> None:
+        self._roster.open()
+        self._ping_watchdog()
+        self._roster.post(StartAsked())
+        self._roster.settle(self._review)
+        while not self._is_over:
+            self._flush_log()
+            self._reactor.run_once(on_stall=self._excuse_silence)
+            self._roster.settle(self._review)
+
+    def _let_go(self) -> None:
+        """The end, also after an error of our own.
+
+        The lock goes before the last control connections, so that whoever waited for
+        our end can start the next supervisor at once.
+        """
+        self._control.stop_listening()
+        self._roster.close()
+        self._say("info", "supervisor stopped", code=self._exit_code)
+        self._log.close()
+        self._lock.release()
+        self._control.close()
+
+    def _on_signal(self, number: int) -> None:
+        if number == signal.SIGCHLD:
+            self._roster.reap()
+        elif not self._is_stopping:
+            self._begin_stop(signal.Signals(number).name)
+        elif number != signal.SIGHUP:
+            self._say("warning", "stop hurried")
+            self._roster.post(HurryAsked())
+
+    def _excuse_silence(self, seconds: float) -> None:
+        self._say("warning", "supervisor was paused", seconds=round(seconds, 1))
+        self._roster.post(Paused(seconds))
+
+    def _tell_state(self, seat: Seat) -> None:
+        slot = seat.slot
+        reason = slot.verdict or slot.reason
+        self._control.publish(
+            {"state": {**seat.identity(), "state": slot.state.value, "reason": reason}}
+        )
+        level = "warning" if slot.state in _TROUBLE else "info"
+        self._say(level, f"process {slot.state}", **seat.identity(), reason=reason)
+
+    def _tell_exit(self, seat: Seat, identity: Mapping[str, object], code: int) -> None:
+        reason = seat.slot.reason
+        self._control.publish({"exit": {**identity, "reason": reason}})
+        self._say("info", "process exited", **identity, reason=reason)
+        if self._was_ready or self._is_stopping:
+            return
+        if code in seat.spec.restart.fatal_first_exit_codes:
+            self._exit_code = code
+            self._begin_stop(f"{seat.spec.name} can not start: {reason}")
+
+    def _begin_stop(self, reason: str) -> None:
+        self._is_stopping = True
+        self._notifier.notify(STOPPING=1)
+        self._say("info", "supervisor stopping", reason=reason)
+        self._roster.post(RetireAsked())
+
+    def _review(self) -> None:
+        if self._is_stopping:
+            self._continue_stop()
+        elif not self._was_ready and self._is_whole():
+            self._was_ready = True
+            self._say("info", "supervisor ready")
+            self._notifier.notify(READY=1)
+            if self._on_ready is not None:
+                self._on_ready()
+        text = self._summary()
+        if text != self._status_text:
+            self._status_text = text
+            self._notifier.notify(STATUS=text)
+
+    def _continue_stop(self) -> None:
+        """Stop the lowest rank that still lives; the next one when it is gone."""
+        live = [seat for seat in self._roster.seats if seat.slot.is_live]
+        if not live:
+            self._is_over = True
+            return
+        rank = min(seat.spec.stop.rank for seat in live)
+        for seat in live:
+            if seat.spec.stop.rank == rank and seat.slot.state in (State.STARTING, State.READY):
+                self._roster.post(StopAsked(), seat)
+
+    def _is_whole(self) -> bool:
+        return all(seat.is_serving for seat in self._roster.seats if seat.spec.required)
+
+    def _summary(self) -> str:
+        seats = self._roster.seats
+        waiting = [f"{one.spec.name} {one.slot.state}" for one in seats if not one.is_serving]
+        ready = f"{self.state}: {len(seats) - len(waiting)} of {len(seats)} processes ready"
+        return "; ".join((ready, *waiting))
+
+    def _ping_watchdog(self) -> None:
+        if self._notifier.watchdog_seconds is not None:
+            self._notifier.notify(WATCHDOG=1)
+            # Twice per period, as sd_watchdog_enabled(3) advises.
+            self._reactor.call_later(self._notifier.watchdog_seconds / 2, self._ping_watchdog)
+
+    def _status(self, _request: Mapping[str, object]) -> dict[str, object]:
+        now = self._reactor.now()
+        processes = [seat.describe(now) for seat in self._roster.seats]
+        return {"state": self.state, "pid": os.getpid(), "processes": processes}
+
+    def _stop(self, _request: Mapping[str, object]) -> dict[str, object]:
+        if not self._is_stopping:
+            self._begin_stop("control request")
+        return {"state": self.state}
+
+    def _say(self, level: str, event: str, **fields: object) -> None:
+        self._log.write("supervisor", self._describe(record(level, event, **fields)))
+
+    def _flush_log(self) -> None:
+        self._log.flush()
+        fd = self._log.waiting_fd()
+        if fd == self._log_fd:
+            return
+        if self._log_fd is not None:
+            self._reactor.unwatch(self._log_fd)
+        if fd is not None:
+            # Nothing to do when it can be written: every round flushes.
+            self._reactor.watch(fd, WRITE, lambda _events: None)
+        self._log_fd = fd

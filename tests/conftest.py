@@ -1,0 +1,18 @@
+"""What every test shares: the event loop's kind and Hypothesis profiles."""
+
+import os
+
+import pytest
+from hypothesis import settings
+
+# CI tries the same examples each time, so that a red run is about the change;
+# the nightly profile looks for new ones: HYPOTHESIS_PROFILE=nightly make test.
+settings.register_profile("default", deadline=None, derandomize="CI" in os.environ)
+settings.register_profile("nightly", deadline=None, max_examples=2_000, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """Coroutine tests run on asyncio, the one loop the program uses."""
+    return "asyncio"
