@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from supervisor.lines import LineBuffer, decode_frame, encode_frame
 from supervisor.listeners import bind_unix
@@ -22,7 +23,7 @@ _ANSWER_LIMIT_BYTES = 4 << 20
 _UNREAD_LIMIT_BYTES = 1 << 20
 _CONNECTION_LIMIT = 64
 
-Frame = dict[str, object]
+Frame = dict[str, Any]
 Verb = Callable[[Mapping[str, object]], Frame]
 
 

@@ -28,7 +28,7 @@ def _print(report: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False, emoji=False)
     console.print(f"NovaPulse is {report['state']} at {report['url']}")
     table = Table("process", "state", "pid", "restarts", "uptime", "memory", "why", box=None)
     for one in report["processes"]:

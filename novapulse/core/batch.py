@@ -48,9 +48,7 @@ class Batcher(Generic[Item]):
             await self._task
 
 
-def _settle(
-    batch: Sequence[tuple[Item, asyncio.Future[None]]], error: Exception | None
-) -> None:
+def _settle(batch: Sequence[tuple[Item, asyncio.Future[None]]], error: Exception | None) -> None:
     for _, written in batch:
         if written.cancelled():
             continue

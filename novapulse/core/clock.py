@@ -15,6 +15,12 @@ def system_clock() -> datetime:
     return now.replace(microsecond=now.microsecond // 1000 * 1000)
 
 
+def to_utc(moment: datetime) -> datetime:
+    """A client's moment as it is kept: UTC, whole milliseconds."""
+    utc = moment.astimezone(UTC)
+    return utc.replace(microsecond=utc.microsecond // 1000 * 1000)
+
+
 def rfc3339(moment: datetime) -> str:
-    """`2026-11-23T15:18:00.123Z`; a naive value is taken as UTC."""
+    """`2026-11-23T15:18:00.123Z` of a moment in UTC."""
     return moment.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"

@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pymongo.asynchronous.client_session import AsyncClientSession
-
 from novapulse.core.access import Grant, Principal, Scope
 from novapulse.core.clock import Clock, system_clock
 from novapulse.core.crypto import KeyRing
@@ -21,7 +19,7 @@ from novapulse.core.events import EVENTS, Event, to_row
 from novapulse.core.ids import new_id
 from novapulse.core.jobs import rows as job_rows
 from novapulse.core.jobs.bell import Bell
-from novapulse.core.mongo import Database, Rows, TenantSession
+from novapulse.core.mongo import ClientSession, Database, Rows, TenantSession
 
 if TYPE_CHECKING:
     from novapulse.core.redis import Cache
@@ -55,7 +53,7 @@ class Runtime:
 class Transaction(TenantSession):
     """A tenant session inside a transaction that also takes events and jobs."""
 
-    def __init__(self, ctx: "Context", company_id: str, session: AsyncClientSession) -> None:
+    def __init__(self, ctx: "Context", company_id: str, session: ClientSession) -> None:
         super().__init__(ctx.runtime.db, company_id, session)
         self._ctx = ctx
         self._mongo_session = session
@@ -71,9 +69,7 @@ class Transaction(TenantSession):
         event_id = new_id("evt")
         ctx = self._ctx
         actor = {"userId": ctx.principal.user_id, "role": str(ctx.principal.role), "via": ctx.via}
-        row = to_row(
-            event, event_id=event_id, at=ctx.now(), request_id=ctx.request_id, actor=actor
-        )
+        row = to_row(event, event_id=event_id, at=ctx.now(), request_id=ctx.request_id, actor=actor)
         self._events.append(row)
         return event_id
 

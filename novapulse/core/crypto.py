@@ -38,7 +38,8 @@ class Place:
     company_id: str = ""
 
     def associated_data(self, key_id: str) -> bytes:
-        return "\0".join((self.collection, self.id, self.field, self.company_id, key_id)).encode()
+        parts = (self.collection, self.id, self.field, self.company_id, key_id)
+        return "\0".join(parts).encode()
 
 
 class KeyFile(msgspec.Struct, frozen=True):
@@ -76,9 +77,7 @@ class KeyRing:
                 raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], place.associated_data(key_id)
             )
         except (InvalidTag, binascii.Error, ValueError) as error:
-            raise Unsealable(
-                f"{place.collection} {place.id} does not open with its key"
-            ) from error
+            raise Unsealable(f"{place.collection} {place.id} does not open with its key") from error
 
 
 def load_key_ring(path: Path) -> KeyRing:

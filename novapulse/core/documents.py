@@ -4,10 +4,9 @@ from datetime import datetime
 from typing import TypeVar
 
 import msgspec
-from bson import ObjectId
 
 from novapulse.core import wire
-from novapulse.core.mongo import Document
+from novapulse.core.mongo import Document, ObjectId
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -41,4 +40,3 @@ def changed_fields(before: msgspec.Struct, after: msgspec.Struct) -> tuple[str, 
         if wire_name not in ("version", "updatedAt")
         and getattr(before, name) != getattr(after, name)
     )
-

@@ -54,9 +54,7 @@ class Endpoint:
         self._route = route
         self._max_body_bytes = door.runtime.settings.server.max_body_bytes
 
-    async def __call__(
-        self, scope: http.ASGIScope, receive: http.Receive, send: http.Send
-    ) -> None:
+    async def __call__(self, scope: http.ASGIScope, receive: http.Receive, send: http.Send) -> None:
         state: http.RequestState = scope[http.STATE]
         state.route = self._route.template
         principal = await self._principal(scope, state)
@@ -72,9 +70,9 @@ class Endpoint:
         if self._route.takes_if_match:
             arguments["if_match"] = _version(state.headers.get(b"if-match"))
         ctx = Context(self._door.runtime, principal, request_id=state.request_id)
-        reply = await self._answer(ctx, state, arguments, body)
+        reply = await self._answer(ctx, state, arguments=arguments, body=body)
         content = b"" if scope["method"] == "HEAD" else reply.body
-        await http.answer(send, reply.status, [*reply.headers, *headers], content)
+        await http.answer(send, reply.status, headers=[*reply.headers, *headers], body=content)
 
     async def _principal(self, scope: http.ASGIScope, state: http.RequestState) -> Principal:
         guard = self._route.guard
@@ -99,11 +97,14 @@ class Endpoint:
 
     def _path_arguments(self, scope: http.ASGIScope) -> dict[str, Any]:
         """The path's ids; one of no possible shape is as missing as an unknown one."""
-        arguments = {name: str(scope["path_params"][name]) for name in self._route.parameters}
-        for name, value in arguments.items():
-            if name.endswith("id") and not _ID.fullmatch(value):
+        route, given = self._route, scope["path_params"]
+        for placeholder in route.placeholders:
+            if placeholder.endswith("id") and not _ID.fullmatch(given[placeholder]):
                 raise errors.NotFound()
-        return arguments
+        return {
+            name: given[placeholder]
+            for name, placeholder in zip(route.arguments, route.placeholders, strict=True)
+        }
 
     def _query(self, text: str) -> dict[str, Any]:
         pairs = parse_qsl(text, keep_blank_values=True)
@@ -116,13 +117,18 @@ class Endpoint:
         return {"query": wire.convert(given, self._route.query, strict=False)}
 
     async def _answer(
-        self, ctx: Context, state: http.RequestState, arguments: dict[str, Any], body: bytes
+        self,
+        ctx: Context,
+        state: http.RequestState,
+        *,
+        arguments: dict[str, Any],
+        body: bytes,
     ) -> Reply:
         """Run the handler, again when another transaction got in between."""
         key = state.headers.get(b"idempotency-key")
         once = None
         if key is not None and self._route.method == "POST" and self._route.scope is not None:
-            once = idempotency.request(ctx, self._route.template, key, body)
+            once = idempotency.request(ctx, self._route.template, key=key, body=body)
         for attempt in range(1, MAX_TRIES + 1):
             try:
                 if once is None:
@@ -131,7 +137,8 @@ class Endpoint:
             except errors.TransientConflict:
                 if attempt == MAX_TRIES:
                     raise
-                await asyncio.sleep(random.uniform(0, 0.005 * 2**attempt))
+                # Whoever met here must not meet again: the wait is drawn, not fixed.
+                await asyncio.sleep(random.uniform(0, 0.005 * 2**attempt))  # noqa: S311 - no secret
         raise AssertionError("unreachable")
 
     async def _answer_once(
@@ -140,11 +147,12 @@ class Endpoint:
         """The first answer to this Idempotency-Key, kept in the transaction of its change."""
         kept = await idempotency.find_answer(ctx, once)
         if kept is not None:
-            return Reply(kept.body, kept.status, [(n, v) for n, v in kept.headers])
+            return Reply(kept.body, kept.status, kept.headers)
         async with ctx.transaction() as tx:
             await idempotency.reserve(tx, once, ctx.now())
             reply = self._reply(await self._route.handler(ctx, **arguments))
-            await idempotency.keep(tx, once, reply.status, reply.headers, reply.body)
+            kept = idempotency.KeptAnswer(reply.status, reply.headers, reply.body)
+            await idempotency.keep(tx, once, kept)
         return reply
 
     def _reply(self, result: Any) -> Reply:

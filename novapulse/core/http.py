@@ -82,7 +82,7 @@ class Gate:
                 log.exception("http.failed", route=state.route)
             if has_started:
                 raise
-            await answer(send_on, status, headers, body)
+            await answer(send_on, status, headers=headers, body=body)
         finally:
             self.in_flight -= 1
             self._account(scope["method"], state, time.perf_counter() - started)
@@ -124,7 +124,7 @@ async def _refuse(scope: ASGIScope, receive: Receive, send: Send) -> None:
             return
 
 
-async def answer(send: Send, status: int, headers: problem.Headers, body: bytes) -> None:
+async def answer(send: Send, status: int, *, headers: problem.Headers, body: bytes) -> None:
     """One whole response."""
     headers = [*headers, (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": headers})

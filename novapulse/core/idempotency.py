@@ -37,11 +37,11 @@ class OnceRequest(msgspec.Struct, frozen=True):
 
 class KeptAnswer(msgspec.Struct, frozen=True):
     status: int
-    headers: list[tuple[bytes, bytes]]
+    headers: Headers
     body: bytes
 
 
-def request(ctx: Context, route: str, key: bytes, body: bytes) -> OnceRequest:
+def request(ctx: Context, route: str, *, key: bytes, body: bytes) -> OnceRequest:
     """Keys of different users, companies and routes never meet."""
     if not 0 < len(key) <= MAX_KEY_LENGTH:
         raise errors.Invalid.field("Idempotency-Key", f"has 1 to {MAX_KEY_LENGTH} characters")
@@ -58,7 +58,7 @@ async def find_answer(ctx: Context, once: OnceRequest) -> KeptAnswer | None:
     if row["digest"] != once.digest:
         raise IdempotencyKeyReused()
     headers = [(name.encode(), value.encode()) for name, value in row["headers"]]
-    return KeptAnswer(status=row["status"], headers=headers, body=bytes(row["body"]))
+    return KeptAnswer(row["status"], headers, bytes(row["body"]))
 
 
 async def reserve(tx: Transaction, once: OnceRequest, now: datetime) -> None:
@@ -70,9 +70,8 @@ async def reserve(tx: Transaction, once: OnceRequest, now: datetime) -> None:
         raise errors.TransientConflict() from error
 
 
-async def keep(
-    tx: Transaction, once: OnceRequest, status: int, headers: Headers, body: bytes
-) -> None:
-    readable = [[name.decode(), value.decode()] for name, value in headers]
-    change = {"$set": {"status": status, "headers": readable, "body": body}}
+async def keep(tx: Transaction, once: OnceRequest, answer: KeptAnswer) -> None:
+    """Last write of the transaction, over the reserved row."""
+    readable = [[name.decode(), value.decode()] for name, value in answer.headers]
+    change = {"$set": {"status": answer.status, "headers": readable, "body": answer.body}}
     await tx.rows(COLLECTION).update_one({"_id": once.id}, change)

@@ -5,7 +5,7 @@ is known to be gone (its supervisor says so) is replaced at once, a silent one
 when the lease has run out.
 """
 
-from novapulse.core.mongo import Database, Document, Duplicate
+from novapulse.core.mongo import Database, Duplicate
 
 LEASES = "leases"
 LEASE_SECONDS = 10.0
@@ -20,18 +20,24 @@ class Leadership:
 
     async def take(self, *, gone: tuple[str, ...] = ()) -> bool:
         """Take or renew the lease; whether we lead now. `gone` are owners known to be dead."""
-        lapsed: Document = {"$expr": {"$lt": ["$until", "$$NOW"]}}
-        mine: Document = {"owner": {"$in": [self._owner, *gone]}}
+        mine = [self._owner, *gone]
+        is_free = {
+            "$or": [
+                {"$in": [{"$ifNull": ["$owner", self._owner]}, mine]},
+                {"$lt": ["$until", "$$NOW"]},
+            ]
+        }
         until = {"$add": ["$$NOW", round(LEASE_SECONDS * 1000)]}
+        change = {
+            "owner": {"$cond": [is_free, self._owner, "$owner"]},
+            "until": {"$cond": [is_free, until, "$until"]},
+        }
+        where = {"_id": self._name}
         try:
-            row = await self._rows.find_and_update(
-                {"_id": self._name, "$or": [mine, lapsed]},
-                [{"$set": {"owner": self._owner, "until": until}}],
-                upsert=True,
-            )
-        except Duplicate:  # the row is there and somebody else's
+            row = await self._rows.find_and_update(where, [{"$set": change}], upsert=True)
+        except Duplicate:  # two made the row at once; the other one was first
             return False
-        return row is not None
+        return row is not None and row["owner"] == self._owner
 
     async def holder(self) -> str | None:
         row = await self._rows.find_one({"_id": self._name})

@@ -33,7 +33,7 @@ class SchemaTooNew(ConfigurationInvalid):
 
 
 async def migrate(
-    db: Database, migrations: Sequence[Migration], indexes: IndexTable, *, owner: str
+    db: Database, migrations: Sequence[Migration], *, indexes: IndexTable, owner: str
 ) -> int:
     """Bring the database up to date; the schema's number after it.
 
@@ -83,6 +83,7 @@ async def drift(db: Database, indexes: IndexTable) -> list[str]:
     missing = []
     for collection, declared in indexes.items():
         present = await db.index_names(collection)
-        missing += [f"{collection}.{item['name']}" for item in declared if item["name"] not in present]
+        missing += [
+            f"{collection}.{item['name']}" for item in declared if item["name"] not in present
+        ]
     return missing
-

@@ -1,6 +1,7 @@
 """The one door to MongoDB: a client with bounded waits, and sessions that know their company.
 
-Only this module and the embedded store's bootstrap import pymongo's client.
+Only this module and the embedded store's bootstrap import pymongo; what others
+need of it (write models, `Binary`) they import from here.
 `TenantSession` adds the company to every query; `Database.platform` is the
 unbound door for what belongs to no company or to all of them (accounts at
 sign-in, the job ledger, the event pump).
@@ -11,6 +12,8 @@ from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
+import bson
+import pymongo
 from bson.codec_options import CodecOptions
 from pymongo import AsyncMongoClient, ReadPreference, ReturnDocument, WriteConcern
 from pymongo import errors as mongo_errors
@@ -24,6 +27,9 @@ from novapulse.core.telemetry import metrics
 Document = dict[str, Any]
 Filter = Mapping[str, Any]
 T = TypeVar("T")
+ClientSession = AsyncClientSession
+Binary, ObjectId = bson.Binary, bson.ObjectId
+UpdateOne, UpdateMany = pymongo.UpdateOne, pymongo.UpdateMany
 
 COMPANY = "companyId"
 # w:1 lost one acknowledged write in twenty to SIGKILL; journaled majority none.
@@ -228,7 +234,10 @@ class Database:
             appname="novapulse",
         )
         self.raw = self.client.get_database(
-            name, codec_options=_CODEC, write_concern=DURABLE, read_preference=ReadPreference.PRIMARY
+            name,
+            codec_options=_CODEC,
+            write_concern=DURABLE,
+            read_preference=ReadPreference.PRIMARY,
         )
 
     def platform(self, collection: str, session: AsyncClientSession | None = None) -> Rows:
@@ -259,9 +268,7 @@ class Database:
             raise translate(error) from error
 
     async def index_names(self, collection: str) -> set[str]:
-        found = await measured(
-            collection, "list_indexes", self.raw[collection].index_information()
-        )
+        found = await measured(collection, "list_indexes", self.raw[collection].index_information())
         return set(found)
 
     @asynccontextmanager

@@ -77,7 +77,7 @@ def _operation(route: Route, named: dict[str, Any]) -> dict[str, Any]:
 def _path_parameters(route: Route) -> list[dict[str, Any]]:
     return [
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-        for name in route.parameters
+        for name in route.placeholders
     ]
 
 

@@ -11,14 +11,13 @@ from typing import Any
 
 import msgspec
 import structlog
-from pymongo import UpdateOne
 
 from novapulse.core import wire
 from novapulse.core.context import Runtime
 from novapulse.core.errors import TransientConflict
 from novapulse.core.events import EVENTS, EventRow
 from novapulse.core.jobs.rows import JOBS
-from novapulse.core.mongo import Document
+from novapulse.core.mongo import Document, UpdateOne
 from novapulse.core.telemetry import metrics
 
 log = structlog.get_logger("events")
@@ -75,12 +74,13 @@ class Pump:
         """Give each event its company's next number, where it has none yet."""
         stamped, writes = [], []
         for event in events:
-            if not event.sequence:
-                number = await self._next(event.company_id)
-                event = msgspec.structs.replace(event, sequence=number)
-                where = {"_id": event.id, "sequence": {"$exists": False}}
-                writes.append(UpdateOne(where, {"$set": {"sequence": number}}))
-            stamped.append(event)
+            if event.sequence:
+                stamped.append(event)
+                continue
+            number = await self._next(event.company_id)
+            where = {"_id": event.id, "sequence": {"$exists": False}}
+            writes.append(UpdateOne(where, {"$set": {"sequence": number}}))
+            stamped.append(msgspec.structs.replace(event, sequence=number))
         if writes:
             try:
                 if await self._rows.bulk(writes) < len(writes):
@@ -110,4 +110,3 @@ class Pump:
             for queue in {str(row["queue"]) for row in jobs}:
                 self._runtime.bell.ring(queue)
         log.debug("events.planned", events=len(events), jobs=len(jobs))
-

@@ -2,7 +2,8 @@
 
 A handler is `async def handler(ctx, ...)`. Its other parameters say what it
 takes: `body` and `query` are structs, `if_match` is the version of `If-Match`,
-every other name is a path parameter. What it returns becomes the JSON answer.
+all others are the path's placeholders in their order. What it returns becomes
+the JSON answer.
 """
 
 import inspect
@@ -31,7 +32,7 @@ class Guard(Enum):
 
 Handler = Callable[..., Awaitable[Any]]
 Headers = list[tuple[bytes, bytes]]
-_PARAMETER = re.compile(r"{(\w+)}")
+_PLACEHOLDER = re.compile(r"{(\w+)}")
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -56,7 +57,8 @@ class Route:
     query: Any = None
     returns: Any = None
     takes_if_match: bool = False
-    parameters: tuple[str, ...] = ()
+    placeholders: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()  # the handler's names for the placeholders
     tag: str = ""
     guard: Guard = Guard.REQUIRED
     media_type: str = "application/json"
@@ -84,7 +86,7 @@ class Routes:
         """Declare a handler. Options are fields of `Route`: status, limit, guard, media_type."""
 
         def declare(handler: Handler) -> Handler:
-            route = _route(method, path, handler, scope=scope, tag=self.tag, **options)
+            route = _route(method, path, handler=handler, scope=scope, tag=self.tag, **options)
             self.declared.append(route)
             return handler
 
@@ -92,13 +94,13 @@ class Routes:
 
 
 def _route(
-    method: str, path: str, handler: Handler, *, scope: Scope | None, **options: Any
+    method: str, path: str, *, handler: Handler, scope: Scope | None, **options: Any
 ) -> Route:
     hints = get_type_hints(handler)
     names = list(inspect.signature(handler).parameters)[1:]
-    parameters = tuple(_PARAMETER.findall(path))
-    unknown = set(names) - {"body", "query", "if_match", *parameters}
-    if unknown or set(parameters) - set(names):
+    placeholders = tuple(_PLACEHOLDER.findall(path))
+    arguments = tuple(name for name in names if name not in ("body", "query", "if_match"))
+    if len(arguments) != len(placeholders):
         raise TypeError(f"{method} {path}: the handler's parameters do not fit: {names}")
     returns = hints.get("return")
     if scope is None:
@@ -114,6 +116,7 @@ def _route(
         query=hints.get("query"),
         returns=None if returns in (NoneType, Reply) else returns,
         takes_if_match="if_match" in names,
-        parameters=parameters,
+        placeholders=placeholders,
+        arguments=arguments,
         **options,
     )

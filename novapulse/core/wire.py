@@ -6,7 +6,7 @@ re-serialise before they verify a signature.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from datetime import datetime
 from functools import cache
 from typing import Any, TypeVar
@@ -35,7 +35,7 @@ def to_wire(value: Any) -> Any:
     if kind is datetime:
         return rfc3339(value)
     if isinstance(value, msgspec.Struct):
-        return _renderer(kind)(value)
+        return _renderer(kind)(value)  # type: ignore[arg-type]  # a class is hashable
     if kind is list or kind is tuple:
         return [to_wire(item) for item in value]
     if kind is dict:
@@ -44,8 +44,9 @@ def to_wire(value: Any) -> Any:
 
 
 @cache
-def _renderer(kind: type[msgspec.Struct]) -> Callable[[Any], dict[str, Any]]:
-    fields = tuple(zip(kind.__struct_fields__, kind.__struct_encode_fields__, strict=True))
+def _renderer(kind: Hashable) -> Callable[[Any], dict[str, Any]]:
+    struct: Any = kind
+    fields = tuple(zip(struct.__struct_fields__, struct.__struct_encode_fields__, strict=True))
 
     def render(value: Any) -> dict[str, Any]:
         out = {}
@@ -59,7 +60,7 @@ def _renderer(kind: type[msgspec.Struct]) -> Callable[[Any], dict[str, Any]]:
 
 
 @cache
-def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
+def _decoder(kind: Hashable) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(kind, strict=True)
 
 
@@ -71,7 +72,7 @@ def decode(body: bytes, kind: type[T]) -> T:
         Invalid: JSON, but an unknown field, a wrong type or a value out of range.
     """
     try:
-        value: T = _decoder(kind).decode(body)
+        value: T = _decoder(kind).decode(body)  # type: ignore[arg-type]  # a class is hashable
     except msgspec.ValidationError as error:
         raise invalid(error) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

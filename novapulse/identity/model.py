@@ -78,7 +78,9 @@ class UserCreated(Event, frozen=True, kw_only=True):
     user: User
 
 
-class Register(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+class Register(
+    msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True
+):
     company_name: Name
     name: Name
     email: Email

@@ -35,9 +35,7 @@ SESSION_LIFETIME = timedelta(days=7)
 class Identity:
     """What identity keeps in a process: token keys, the hasher, the cache of live sessions."""
 
-    def __init__(
-        self, runtime: Runtime, keys: tokens.TokenKeys, *, setup_token_file: Path
-    ) -> None:
+    def __init__(self, runtime: Runtime, keys: tokens.TokenKeys, *, setup_token_file: Path) -> None:
         auth = runtime.settings.auth
         self.keys = keys
         self.accounts = AccountStore(runtime.db)
@@ -68,11 +66,9 @@ async def register(ctx: Context, command: Register) -> SignedIn:
     elif ctx.runtime.settings.registration.mode == "closed":
         raise RegistrationClosed()
     now = ctx.now()
-    company = Company(
-        id=new_object_id(), name=command.company_name, created_at=now, updated_at=now
-    )
+    company = Company(id=new_object_id(), name=command.company_name, created_at=now, updated_at=now)
     password_hash = await identity.passwords.hash(command.password)
-    user = _new_user(command.email, command.name, Role.COMPANY_ADMIN, ctx)
+    user = _new_user(ctx, command.email, name=command.name, role=Role.COMPANY_ADMIN)
     account = Account(user=user, company_id=company.id, password_hash=password_hash)
     founder = Principal(user_id=user.id, role=user.role, company_id=company.id)
     acting = Context(ctx.runtime, founder, request_id=ctx.request_id, via=ctx.via)
@@ -104,10 +100,15 @@ async def _take_setup(tx: Transaction, company_id: str) -> None:
         raise TransientConflict() from error
 
 
-def _new_user(email: str, name: str, role: Role, ctx: Context) -> User:
+def _new_user(ctx: Context, email: str, *, name: str, role: Role) -> User:
     now = ctx.now()
     return User(
-        id=new_object_id(), email=email.strip(), name=name, role=role, created_at=now, updated_at=now
+        id=new_object_id(),
+        email=email.strip(),
+        name=name,
+        role=role,
+        created_at=now,
+        updated_at=now,
     )
 
 
@@ -139,9 +140,7 @@ async def _sign_in(ctx: Context, account: Account, company: Company | None) -> S
     signed_in = SignedIn(access_token=token, expires_in=lifetime, user=account.user)
     if company is None:
         return signed_in
-    return SignedIn(
-        access_token=token, expires_in=lifetime, user=account.user, company=company
-    )
+    return SignedIn(access_token=token, expires_in=lifetime, user=account.user, company=company)
 
 
 async def me(ctx: Context) -> Me:
@@ -167,11 +166,9 @@ async def create_operator(ctx: Context, email: str) -> str:
         raise Invalid.field("email", f"{email!r} is not an e-mail address")
     identity = of(ctx)
     password = secrets.token_urlsafe(18)
-    user = _new_user(email, email.partition("@")[0], Role.SUPER_ADMIN, ctx)
+    user = _new_user(ctx, email, name=email.partition("@")[0], role=Role.SUPER_ADMIN)
     password_hash = await identity.passwords.hash(password)
-    await identity.accounts.insert(
-        Account(user=user, company_id=None, password_hash=password_hash)
-    )
+    await identity.accounts.insert(Account(user=user, company_id=None, password_hash=password_hash))
     return password
 
 
@@ -180,4 +177,6 @@ def setup_token(path: Path) -> str:
     try:
         return secretfiles.read_secret_file(path).decode().strip()
     except FileNotFoundError as error:
-        raise NotFound("The setup token was used, or this installation was never started") from error
+        raise NotFound(
+            "The setup token was used, or this installation was never started"
+        ) from error

@@ -1,5 +1,1 @@
-"""Every migration, in order; each lives in a module of its own number."""
-
-from novapulse.core.migrate import Migration
-
-MIGRATIONS: tuple[Migration, ...] = ()
+"""Migrations of the database; each lives in a module of its own number."""

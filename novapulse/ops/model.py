@@ -3,15 +3,16 @@
 from typing import Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 
-class HealthReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+class HealthReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """`checks` and what follows are for those who may see them only."""
 
     status: str
-    checks: dict[str, dict[str, Any]] | None = None
-    version: str | None = None
-    uptime_seconds: int | None = None
+    checks: dict[str, dict[str, Any]] | UnsetType = UNSET
+    version: str | UnsetType = UNSET
+    uptime_seconds: int | UnsetType = UNSET
 
 
 class QueueStats(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

@@ -4,13 +4,13 @@ import asyncio
 
 from novapulse.core import openapi
 from novapulse.core.health import Health
+from novapulse.ops.routes import Description
 from novapulse.processes import entry
 from novapulse.processes.app import build_app
 from novapulse.processes.entry import Child
 from novapulse.processes.features import ROUTES
 from novapulse.processes.runtime import add_identity, open_runtime, outbound_client
 from novapulse.processes.server import Server
-from novapulse.ops.routes import Description
 from novapulse.stores.layout import MongoRole
 
 

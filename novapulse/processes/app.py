@@ -22,9 +22,7 @@ class Methods:
         if "GET" in endpoints:
             self._endpoints["HEAD"] = endpoints["GET"]
 
-    async def __call__(
-        self, scope: http.ASGIScope, receive: http.Receive, send: http.Send
-    ) -> None:
+    async def __call__(self, scope: http.ASGIScope, receive: http.Receive, send: http.Send) -> None:
         endpoint = self._endpoints.get(scope["method"])
         if endpoint is None:
             raise MethodNotAllowed(tuple(sorted(self._endpoints)))

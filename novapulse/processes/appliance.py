@@ -157,4 +157,3 @@ def _greeting(loaded: Loaded) -> str:
         f"{line} - first start: found your company at {url}/api/v1/docs#/identity/register "
         f"with the setup token {token}"
     )
-

@@ -8,7 +8,6 @@ from novapulse.core.jobs.kinds import Queue, hueys
 from novapulse.core.jobs.worker import Worker
 from novapulse.processes import entry, places
 from novapulse.processes.entry import Child
-from novapulse.processes.features import JOB_MODULES as JOB_MODULES  # declares every kind
 from novapulse.processes.runtime import open_runtime, outbound_client
 from novapulse.stores.layout import MongoRole
 from novapulse.webhooks.delivery import Dispatcher

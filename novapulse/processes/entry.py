@@ -55,11 +55,11 @@ def _enter() -> Child:
         )
     os.environ[INSTANCE] = link.instance
     loaded = read_handoff(Path(handoff))
-    logs.configure(link.instance, level=loaded.settings.logging.level, format=_format(loaded))
+    logs.configure(link.instance, level=loaded.settings.logging.level, style=_style(loaded))
     return Child(link, loaded)
 
 
-def _format(loaded: Loaded) -> str:
+def _style(loaded: Loaded) -> str:
     """Children write to a pipe: only the supervisor knows whether a person reads it."""
     chosen = loaded.settings.logging.format
     if chosen == "auto":

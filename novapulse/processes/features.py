@@ -12,7 +12,8 @@ from novapulse.identity import routes as identity_routes
 from novapulse.identity import store as identity_store
 from novapulse.ops import routes as ops_routes
 from novapulse.webhooks import jobs as webhook_jobs
-from novapulse.webhooks import planner, routes as webhook_routes
+from novapulse.webhooks import planner
+from novapulse.webhooks import routes as webhook_routes
 from novapulse.webhooks import store as webhook_store
 from novapulse.work import routes as work_routes
 from novapulse.work import store as work_store

@@ -4,13 +4,37 @@ from pathlib import Path
 
 from supervisor.sinks import FileSink, LogSink, StreamSink
 
+# mongod can not be told to keep its routine to itself; hundreds of lines a start
+# would bury ours. Its file has all of them.
+_ROUTINE = b'"s":"I"'
+
+
+class Stream:
+    """stderr, without mongod's routine."""
+
+    def __init__(self) -> None:
+        self._sink = StreamSink()
+
+    def write(self, name: str, line: bytes) -> None:
+        if name != "mongod" or _ROUTINE not in line:
+            self._sink.write(name, line)
+
+    def flush(self) -> None:
+        self._sink.flush()
+
+    def waiting_fd(self) -> int | None:
+        return self._sink.waiting_fd()
+
+    def close(self) -> None:
+        self._sink.close()
+
 
 class Both:
     """The stream for who watches, the files for who comes later."""
 
-    def __init__(self, stream: LogSink, files: LogSink) -> None:
-        self._stream = stream
-        self._files = files
+    def __init__(self, directory: Path) -> None:
+        self._stream = Stream()
+        self._files = FileSink(directory)
 
     def write(self, name: str, line: bytes) -> None:
         self._stream.write(name, line)
@@ -30,6 +54,4 @@ class Both:
 
 def open_sink(directory: Path | None) -> LogSink:
     """stderr alone (a journal keeps it), or also rotating files in `directory`."""
-    if directory is None:
-        return StreamSink()
-    return Both(StreamSink(), FileSink(directory))
+    return Stream() if directory is None else Both(directory)

@@ -3,12 +3,12 @@
 import asyncio
 import secrets
 
-from novapulse.core.mongo import Database
 from novapulse.core.migrate import migrate
+from novapulse.core.mongo import Database
 from novapulse.core.secretfiles import ensure_secret_file
 from novapulse.core.settings import Loaded
 from novapulse.identity.store import AccountStore
-from novapulse.migrations import MIGRATIONS
+from novapulse.migrations.order import MIGRATIONS
 from novapulse.processes import places
 from novapulse.processes.entry import Child
 from novapulse.processes.features import INDEXES
@@ -27,7 +27,7 @@ async def prepare(child: Child) -> None:
         max_pool_size=4,
     )
     try:
-        await migrate(db, MIGRATIONS, INDEXES, owner=places.owner(loaded, child.instance))
+        await migrate(db, MIGRATIONS, indexes=INDEXES, owner=places.owner(loaded, child.instance))
         await _offer_setup_token(db, loaded)
     finally:
         await db.close()

@@ -1,4 +1,4 @@
-"""Becomes the embedded redis-server, after putting aside an append-only file that it can not read."""
+"""Becomes the embedded redis-server, after putting a damaged append-only file aside."""
 
 import os
 import sys

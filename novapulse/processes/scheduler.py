@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 import structlog
 
@@ -18,6 +19,7 @@ from novapulse.core.events import EVENTS
 from novapulse.core.jobs import ledger
 from novapulse.core.jobs.bell import Ear
 from novapulse.core.leader import LEASE_SECONDS, RENEW_SECONDS, Leadership
+from novapulse.core.mongo import Document
 from novapulse.core.pump import Pump
 from novapulse.core.telemetry import metrics
 from novapulse.processes import entry, places
@@ -63,7 +65,7 @@ class Scheduler:
     async def start(self, live_instances: list[str]) -> None:
         """Release at once what earlier incarnations of this appliance held."""
         live = [f"{self._appliance}/{instance}" for instance in live_instances]
-        ours = {"lease.owner": {"$regex": f"^{self._appliance}/", "$nin": live}}
+        ours: Document = {"lease.owner": {"$regex": f"^{self._appliance}/", "$nin": live}}
         await self._release(ours, "its consumer is gone")
         holder = await self._leadership.holder()
         if holder and holder.startswith(f"{self._appliance}/") and holder not in live:
@@ -74,7 +76,7 @@ class Scheduler:
         held = {"lease.owner": f"{self._appliance}/{instance}"}
         await self._release(held, "its consumer ended")
 
-    async def _release(self, held: dict[str, object], reason: str) -> None:
+    async def _release(self, held: Document, reason: str) -> None:
         released = await ledger.release(self._runtime.db, held, reason)
         if released:
             log.warning("jobs.released", jobs=released, reason=reason)
@@ -170,7 +172,7 @@ async def serve(child: Child) -> None:
 async def _forget_ended(scheduler: Scheduler, endings: asyncio.Queue[str]) -> None:
     while True:
         instance = await endings.get()
-        await entry.until_available(lambda: scheduler.forget(instance))
+        await entry.until_available(partial(scheduler.forget, instance))
 
 
 def main(child: Child) -> None:

@@ -23,7 +23,7 @@ _BACKLOG = 1024
 class Server:
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
-        self._wrapped = ASGIWrapper(gate)
+        self._wrapped = ASGIWrapper(gate)  # type: ignore[arg-type]  # ASGI, but not as typed dicts
         self._context = WorkerContext(None)
         self._config = Config()
         self._config.accesslog = None

@@ -136,9 +136,7 @@ class _Table:
     def api(self) -> list[ProcessSpec]:
         drain = self._settings.server.drain_seconds
         return [
-            self._child(
-                "api", f"api-{slot}", rank=_API, drain_seconds=drain, sockets=("http",)
-            )
+            self._child("api", f"api-{slot}", rank=_API, drain_seconds=drain, sockets=("http",))
             for slot in range(1, self._settings.server.processes + 1)
         ]
 
@@ -169,4 +167,3 @@ class _Table:
 def _child(*arguments: str) -> tuple[str, ...]:
     """The start line of our own program in another role."""
     return (sys.executable, "-m", "novapulse", "process", *arguments)
-

@@ -16,7 +16,13 @@ from novapulse.core.jobs.worker import JobContext
 from novapulse.core.outbound import OutboundClient
 from novapulse.core.telemetry import metrics
 from novapulse.webhooks import answers, service, signing
-from novapulse.webhooks.model import AnswerClass, Attempt, DeliveryState, Subscription
+from novapulse.webhooks.model import (
+    AnswerClass,
+    Attempt,
+    AttemptTimings,
+    DeliveryState,
+    Subscription,
+)
 from novapulse.webhooks.planner import delivery_log
 from novapulse.webhooks.store import WebhookStore
 
@@ -61,7 +67,7 @@ async def deliver(ctx: JobContext, errand: Errand) -> None:
     body = await webhooks.find_body(errand.event_id)
     if body is None:
         raise GiveUp("the event is no longer kept")
-    request = _request(ctx, errand, subscription, body)
+    request = _request(ctx, errand, subscription=subscription, body=body)
     answer: OutboundAnswer | OutboundFailure
     try:
         answer = await dispatcher.client.send(request)
@@ -70,14 +76,14 @@ async def deliver(ctx: JobContext, errand: Errand) -> None:
     result = _class_of(answer)
     if result is AnswerClass.INFRA:
         raise Snooze("our own way out does not work", seconds=_INFRA_SECONDS)
-    attempt = _attempt(ctx, errand, answer, result)
+    attempt = _attempt(ctx, errand, answer=answer, result=result)
     await dispatcher.attempts.add((subscription.company_id, attempt))
     _account(attempt)
     await _conclude(ctx, dispatcher, attempt)
 
 
 def _request(
-    ctx: JobContext, errand: Errand, subscription: Subscription, body: bytes
+    ctx: JobContext, errand: Errand, *, subscription: Subscription, body: bytes
 ) -> OutboundRequest:
     headers = signing.sign(
         service.open_secrets(ctx, subscription),
@@ -107,10 +113,11 @@ def _class_of(answer: OutboundAnswer | OutboundFailure) -> AnswerClass:
 def _attempt(
     ctx: JobContext,
     errand: Errand,
+    *,
     answer: OutboundAnswer | OutboundFailure,
     result: AnswerClass,
 ) -> Attempt:
-    is_answer = isinstance(answer, OutboundAnswer)
+    got = answer if isinstance(answer, OutboundAnswer) else None
     return Attempt(
         id=derived_id("att", errand.delivery_id, str(ctx.job.attempt)),
         delivery_id=errand.delivery_id,
@@ -119,13 +126,13 @@ def _attempt(
         webhook_id=errand.webhook_id,
         attempt=ctx.job.attempt,
         result=result,
-        status=answer.status if is_answer else None,
-        error=None if is_answer else f"{answer.kind}: {answer.detail}",
+        status=got.status if got else None,
+        error=None if isinstance(answer, OutboundAnswer) else f"{answer.kind}: {answer.detail}",
         peer_ip=answer.peer_ip,
-        timings=msgspec.to_builtins(answer.timings),
-        headers=dict(answer.headers) if is_answer else {},
-        body=answer.body.decode("utf-8", "replace") if is_answer else "",
-        truncated=answer.truncated if is_answer else False,
+        timings=AttemptTimings(*msgspec.structs.astuple(answer.timings)),
+        headers=dict(got.headers) if got else {},
+        body=got.body.decode("utf-8", "replace") if got else "",
+        truncated=got.truncated if got else False,
         created_at=ctx.now(),
     )
 
@@ -141,7 +148,7 @@ def _account(attempt: Attempt) -> None:
         answer=str(attempt.result),
         status=attempt.status,
         error=attempt.error,
-        seconds=round(attempt.timings["total_ms"] / 1000, 6),
+        seconds=round(attempt.timings.total_ms / 1000, 6),
     )
 
 

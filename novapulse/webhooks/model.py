@@ -2,16 +2,14 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 
 from novapulse.core import paging
 from novapulse.core.errors import Conflict
 
-EventPattern = Annotated[
-    str, msgspec.Meta(pattern=r"^(\*|[a-z_]+\.(\*|[a-z_]+))$", max_length=100)
-]
+EventPattern = Annotated[str, msgspec.Meta(pattern=r"^(\*|[a-z_]+\.(\*|[a-z_]+))$", max_length=100)]
 MAX_WEBHOOKS = 200
 
 
@@ -109,8 +107,18 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     updated_at: datetime
 
 
+class AttemptTimings(msgspec.Struct, frozen=True, rename="camel"):
+    """Milliseconds that each part took; zero where it was not needed."""
+
+    dns_ms: float
+    connect_ms: float
+    tls_ms: float
+    first_byte_ms: float
+    total_ms: float
+
+
 class Attempt(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """One request to a receiver and what came of it; times in milliseconds."""
+    """One request to a receiver and what came of it."""
 
     id: str
     delivery_id: str
@@ -122,7 +130,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     status: int | None
     error: str | None
     peer_ip: str | None
-    timings: dict[str, Any]
+    timings: AttemptTimings
     headers: dict[str, str]
     body: str
     truncated: bool

@@ -37,7 +37,9 @@ async def plan_deliveries(runtime: Runtime, events: Sequence[EventRow]) -> list[
     await writes.keep_bodies({event.id: event.body() for event, _ in wanted})
     planned = [(event, webhook, _delivery(event, webhook)) for event, webhook in wanted]
     await writes.add_deliveries([(event.company_id, item) for event, _, item in planned])
-    return [_job(runtime, event, webhook, item) for event, webhook, item in planned]
+    return [
+        _job(runtime, event, webhook=webhook, delivery=item) for event, webhook, item in planned
+    ]
 
 
 def _delivery(event: EventRow, webhook: Webhook) -> Delivery:
@@ -51,7 +53,7 @@ def _delivery(event: EventRow, webhook: Webhook) -> Delivery:
     )
 
 
-def _job(runtime: Runtime, event: EventRow, webhook: Webhook, delivery: Delivery) -> Document:
+def _job(runtime: Runtime, event: EventRow, *, webhook: Webhook, delivery: Delivery) -> Document:
     payload = {
         "delivery_id": delivery.id,
         "webhook_id": webhook.id,

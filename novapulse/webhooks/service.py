@@ -66,9 +66,7 @@ async def list_webhooks(ctx: Context, query: PageQuery) -> Listing[Webhook]:
     return paging.listing(await WebhookStore(ctx.read()).page(query), query.limit)
 
 
-async def delete_webhook(
-    ctx: Context, webhook_id: str, *, if_version: int | None = None
-) -> None:
+async def delete_webhook(ctx: Context, webhook_id: str, *, if_version: int | None = None) -> None:
     """Unsubscribe; what is still on its way is discarded. Raises NotFound, VersionConflict."""
     ctx.require(Scope.WEBHOOKS_WRITE)
     async with ctx.transaction() as tx:

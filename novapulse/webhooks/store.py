@@ -5,13 +5,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
-from bson import Binary
 
 from novapulse.core import paging, wire
 from novapulse.core.documents import from_document, to_document
 from novapulse.core.errors import NotFound, VersionConflict
 from novapulse.core.events import EVENTS
-from novapulse.core.mongo import Database, Document, TenantSession
+from novapulse.core.mongo import Binary, Database, TenantSession, UpdateOne
 from novapulse.webhooks.model import (
     Attempt,
     Delivery,
@@ -127,7 +126,9 @@ class DeliveryLog:
     async def keep_bodies(self, bodies: dict[str, bytes]) -> None:
         """Store payloads once: every attempt and replay sends these bytes."""
         writes = [
-            _update_one({"_id": event_id, "body": {"$exists": False}}, {"body": Binary(body)})
+            UpdateOne(
+                {"_id": event_id, "body": {"$exists": False}}, {"$set": {"body": Binary(body)}}
+            )
             for event_id, body in bodies.items()
         ]
         await self._db.platform(EVENTS).bulk(writes)
@@ -141,9 +142,3 @@ class DeliveryLog:
         for row in found:
             table.setdefault(row["companyId"], []).append(from_document(row, Webhook))
         return table
-
-
-def _update_one(where: Document, fields: Document) -> Any:
-    from pymongo import UpdateOne
-
-    return UpdateOne(where, {"$set": fields})

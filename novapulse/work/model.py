@@ -8,6 +8,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from novapulse.core import paging
+from novapulse.core.clock import to_utc
 from novapulse.core.events import Event, event
 
 NO_CONTROL = r"^[^\x00-\x1f\x7f]*$"
@@ -56,6 +57,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
             for name in change.__struct_fields__
             if getattr(change, name) is not UNSET
         }
+        if isinstance(change.due_at, datetime):
+            given["due_at"] = to_utc(change.due_at)
         after = msgspec.structs.replace(self, **given, updated_at=at, version=self.version + 1)
         if after.status is Status.DONE and self.status is not Status.DONE:
             return msgspec.structs.replace(after, completed_at=at)
@@ -64,7 +67,9 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         return after
 
 
-class NewTask(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+class NewTask(
+    msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True
+):
     title: Title
     description: Description | None = None
     assignee_id: ObjectId | None = None
@@ -80,11 +85,11 @@ class ChangeTask(
     """A merge patch: fields that are left out stay as they are."""
 
     title: Title | UnsetType = UNSET
-    description: Description | None | UnsetType = UNSET
-    assignee_id: ObjectId | None | UnsetType = UNSET
+    description: Description | UnsetType | None = UNSET
+    assignee_id: ObjectId | UnsetType | None = UNSET
     status: Status | UnsetType = UNSET
     priority: Priority | UnsetType = UNSET
-    due_at: Instant | None | UnsetType = UNSET
+    due_at: Instant | UnsetType | None = UNSET
     labels: Labels | UnsetType = UNSET
 
 

@@ -22,13 +22,15 @@ async def list_tasks(ctx: Context, query: TaskQuery) -> Listing[Task]:
     return await service.list_tasks(ctx, query)
 
 
-@routes.add("GET", "/tasks/{task_id}", scope=Scope.TASKS_READ)
+@routes.add("GET", "/tasks/{id}", scope=Scope.TASKS_READ)
 async def get_task(ctx: Context, task_id: str) -> Task:
     """Read one task."""
     return await service.get_task(ctx, task_id)
 
 
-@routes.add("PATCH", "/tasks/{task_id}", scope=Scope.TASKS_WRITE)
-async def change_task(ctx: Context, task_id: str, body: ChangeTask, if_match: int | None) -> Task:
+@routes.add("PATCH", "/tasks/{id}", scope=Scope.TASKS_WRITE)
+async def change_task(
+    ctx: Context, task_id: str, *, body: ChangeTask, if_match: int | None
+) -> Task:
     """Change some fields of a task; `If-Match` guards against lost updates."""
-    return await service.change_task(ctx, task_id, body, if_version=if_match)
+    return await service.change_task(ctx, task_id, change=body, if_version=if_match)

@@ -2,6 +2,7 @@
 
 from novapulse.core import paging
 from novapulse.core.access import Grant, Scope
+from novapulse.core.clock import to_utc
 from novapulse.core.context import Context
 from novapulse.core.documents import changed_fields, new_object_id
 from novapulse.core.errors import Forbidden, Invalid, VersionConflict
@@ -28,7 +29,7 @@ async def create_task(ctx: Context, command: NewTask) -> Task:
         assignee_id=command.assignee_id,
         status=command.status,
         priority=command.priority,
-        due_at=command.due_at,
+        due_at=to_utc(command.due_at) if command.due_at else None,
         labels=command.labels,
         created_by=ctx.principal.user_id,
         created_at=now,
@@ -36,7 +37,7 @@ async def create_task(ctx: Context, command: NewTask) -> Task:
     )
     async with ctx.transaction() as tx:
         tasks = TaskStore(tx)
-        await _check_assignee(ctx, tasks, task.assignee_id, grant)
+        await _check_assignee(ctx, tasks, assignee_id=task.assignee_id, grant=grant)
         await tasks.insert(task)
         tx.record(TaskCreated(task=task))
     return task
@@ -53,7 +54,7 @@ async def list_tasks(ctx: Context, query: TaskQuery) -> Listing[Task]:
 
 
 async def change_task(
-    ctx: Context, task_id: str, change: ChangeTask, *, if_version: int | None = None
+    ctx: Context, task_id: str, *, change: ChangeTask, if_version: int | None = None
 ) -> Task:
     """Change some fields; changing nothing writes nothing.
 
@@ -76,7 +77,7 @@ async def change_task(
         if grant is Grant.OWN and set(changed) - {"status", "completedAt"}:
             raise Forbidden("Your role lets you change the status only")
         if "assigneeId" in changed:
-            await _check_assignee(ctx, tasks, after.assignee_id, grant)
+            await _check_assignee(ctx, tasks, assignee_id=after.assignee_id, grant=grant)
         await tasks.replace(after, if_version=before.version)
         tx.record(TaskUpdated(task=after, changed=changed))
     return after
@@ -90,7 +91,7 @@ def _tasks(ctx: Context) -> TaskStore:
 
 
 async def _check_assignee(
-    ctx: Context, tasks: TaskStore, assignee_id: str | None, grant: Grant
+    ctx: Context, tasks: TaskStore, *, assignee_id: str | None, grant: Grant
 ) -> None:
     if assignee_id is None or assignee_id == ctx.principal.user_id:
         return

@@ -41,6 +41,11 @@ class Bell:
             await asyncio.wait([self._task], timeout=0.5)
 
 
+def _lonely_seconds() -> float:
+    """Between two looks without Redis; drawn, so that consumers do not look all at once."""
+    return 1.0 + random.random() * 0.2  # noqa: S311 - no secret
+
+
 class Ear:
     """Listens for some bells; `rung` is set by a ring and by the safety look.
 
@@ -62,7 +67,7 @@ class Ear:
                 async for _ in self._rings():
                     self._rung.set()
             self._is_connected = False
-            await asyncio.sleep(0.5 + random.random() * 0.5)
+            await asyncio.sleep(0.5 + random.random() * 0.5)  # noqa: S311 - no secret
 
     async def _rings(self) -> AsyncIterator[None]:
         # Leaving closes the connection: cancelling inside a pub/sub read that is
@@ -79,9 +84,7 @@ class Ear:
 
     async def wait(self, at_most_seconds: float) -> None:
         """Until a ring, a due time (`at_most_seconds`) or the next safety look."""
-        look = self._look_seconds if self._is_connected else 1.0 + random.random() * 0.2
+        look = self._look_seconds if self._is_connected else _lonely_seconds()
         with suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._rung.wait(), max(0.0, min(at_most_seconds, look)))
         self._rung.clear()
-
-

@@ -8,14 +8,12 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from pymongo import UpdateMany, UpdateOne
-
 from novapulse.core import wire
 from novapulse.core.ids import new_id
 from novapulse.core.jobs.kinds import Queue
 from novapulse.core.jobs.rows import JOBS, JobRow
 from novapulse.core.jobs.states import MAX_LAPSES, Outcome, State
-from novapulse.core.mongo import Database, Document
+from novapulse.core.mongo import Database, Document, UpdateMany, UpdateOne
 
 KEEP_COMPLETED = timedelta(hours=24)
 KEEP_DEAD = timedelta(days=30)
@@ -68,9 +66,7 @@ class Ledger:
             return []
         ids = [row["_id"] for row in found]
         claim = new_id("clm")
-        await self._rows.update_many(
-            {"_id": {"$in": ids}, **CLAIMABLE_ROWS}, self._start(claim)
-        )
+        await self._rows.update_many({"_id": {"$in": ids}, **CLAIMABLE_ROWS}, self._start(claim))
         won = await self._rows.find(
             {"_id": {"$in": ids}, "lease.claim": claim}, limit=limit, sort=(("priority", 1),)
         )
@@ -226,8 +222,6 @@ async def counts(db: Database, company_id: str | None = None) -> dict[str, dict[
     for row in found:
         table[row["_id"]["queue"]][row["_id"]["state"]] = row["n"]
     return table
-
-
 
 
 async def live_consumers(db: Database) -> dict[str, int]:

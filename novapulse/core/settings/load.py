@@ -100,14 +100,6 @@ def _check_together(draft: Draft, settings: Settings) -> None:
             why="an external Redis without a password",
             hint="put a password into the URL, or set redis.allow_insecure = true",
         )
-    if settings.server.drain_seconds >= settings.supervisor.stop_seconds:
-        _refuse(
-            draft,
-            "server.drain_seconds",
-            why=f"{settings.server.drain_seconds:g} s do not fit into supervisor.stop_seconds "
-            f"({settings.supervisor.stop_seconds:g} s)",
-            hint="make it at least one second shorter",
-        )
     if webhooks.max_in_flight_per_webhook > webhooks.max_in_flight:
         _refuse(
             draft,

@@ -69,13 +69,13 @@ class Server(Section, frozen=True, kw_only=True):
     drain_seconds: Annotated[
         float,
         Key(
-            help="How long a stopping process may finish its work before it is killed.",
+            help="How long stopping API processes, and then consumers, may finish their work.",
             reload=Reload.LIVE,
             unit="seconds",
             minimum=0.5,
             maximum=300,
         ),
-    ] = 8.0
+    ] = 4.0
 
     @property
     def address(self) -> Address:
@@ -301,16 +301,6 @@ class Supervision(Section, frozen=True, kw_only=True):
             maximum=600,
         ),
     ] = 30.0
-    stop_seconds: Annotated[
-        float,
-        Key(
-            help="How long a whole stop may take; must be longer than server.drain_seconds.",
-            reload=Reload.LIVE,
-            unit="seconds",
-            minimum=1,
-            maximum=600,
-        ),
-    ] = 10.0
 
 
 class Settings(Section, frozen=True, kw_only=True):

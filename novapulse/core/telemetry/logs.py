@@ -5,6 +5,7 @@ import os
 import re
 import sys
 import traceback
+from collections.abc import MutableMapping
 from contextvars import ContextVar
 from typing import Any
 
@@ -17,13 +18,14 @@ MAX_LINE_BYTES = 8 * 1024
 _SECRET_KEY = re.compile(r"password|secret|token|authorization|cookie|apikey", re.IGNORECASE)
 _SECRET_VALUE = re.compile(r"(whsec_|nvp_)[A-Za-z0-9+/=_-]+|eyJ[\w-]+\.[\w-]+\.[\w-]*")
 _REDACTED = "[redacted]"
+Line = MutableMapping[str, Any]
 _FOREIGN = ("hypercorn", "huey", "asyncio", "pymongo", "aiohttp")
 
 
-def configure(process: str, *, level: str, format: str) -> None:
-    """Set up this process's log; `format` is `json`, `pretty` or `auto` (pretty on a terminal)."""
+def configure(process: str, *, level: str, style: str) -> None:
+    """Set up this process's log; `style` is `json`, `pretty` or `auto` (pretty on a terminal)."""
     number = logging.getLevelNamesMapping()[level.upper()]
-    is_pretty = format == "pretty" or (format == "auto" and sys.stderr.isatty())
+    is_pretty = style == "pretty" or (style == "auto" and sys.stderr.isatty())
     tail: list[Any] = [structlog.dev.ConsoleRenderer()] if is_pretty else [_json_line]
     structlog.configure(
         processors=[_add_origin(process), _redact, *tail],
@@ -43,7 +45,7 @@ def configure(process: str, *, level: str, format: str) -> None:
 def _add_origin(process: str) -> Any:
     stamper = structlog.processors.TimeStamper(fmt="iso", utc=True, key="time")
 
-    def add(logger: Any, method: str, line: dict[str, Any]) -> dict[str, Any]:
+    def add(logger: Any, method: str, line: Line) -> Line:
         stamper(logger, method, line)
         line["level"] = "error" if method == "exception" else method
         line["process"] = process
@@ -54,7 +56,7 @@ def _add_origin(process: str) -> Any:
     return add
 
 
-def _redact(logger: Any, method: str, line: dict[str, Any]) -> dict[str, Any]:
+def _redact(logger: Any, method: str, line: Line) -> Line:
     """Blank what is secret by its key or by its looks; format the exception, if any."""
     if line.pop("exc_info", None):
         line["exception"] = traceback.format_exc()
@@ -66,7 +68,7 @@ def _redact(logger: Any, method: str, line: dict[str, Any]) -> dict[str, Any]:
     return line
 
 
-def _json_line(logger: Any, method: str, line: dict[str, Any]) -> bytes:
+def _json_line(logger: Any, method: str, line: Line) -> bytes:
     kept = {key: value for key, value in line.items() if value is not None}
     raw = msgspec.json.encode(kept, enc_hook=str)
     if len(raw) > MAX_LINE_BYTES:

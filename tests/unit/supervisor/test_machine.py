@@ -38,7 +38,7 @@ from supervisor.spec import (
     StopPolicy,
 )
 
-PROBE = Probe(path=Path("store.sock"), request=b"?", verdict=lambda reply: bool(reply))
+PROBE = Probe(path=Path("store.sock"), request=b"?", verdict=bool)
 
 
 def make_spec(readiness: Readiness | None = None) -> ProcessSpec:
@@ -235,7 +235,7 @@ def test_a_stop_ends_every_kind_of_waiting(ready: Life, waiting: State):
     for _ in range(6 if waiting is State.QUARANTINED else 1):
         ready.feed(Exited(code, f"exit {code}"))
         if ready.state is not waiting:
-            ready.feed(Tick(), at=ready.now + 16 - 1000)
+            ready.feed(Tick(), at=(ready.slot.due or 0) - 1000)
     assert ready.state is waiting
     ready.feed(RetireAsked())
     assert ready.state is State.STOPPED

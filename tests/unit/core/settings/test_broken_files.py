@@ -154,9 +154,6 @@ FILES = {
     ),
     "database of MongoDB": Broken("[mongo]\ndatabase = 'admin'", 2, "mongo.database", "own"),
     # together
-    "drain longer than stop": Broken(
-        "[server]\ndrain_seconds = 10", 2, "server.drain_seconds", "supervisor.stop_seconds (10 s)"
-    ),
     "share larger than the whole": Broken(
         "[webhooks]\n\nmax_in_flight_per_webhook = 201",
         3,

@@ -1,0 +1,5 @@
+"""Every migration, in order."""
+
+from novapulse.core.migrate import Migration
+
+MIGRATIONS: tuple[Migration, ...] = ()

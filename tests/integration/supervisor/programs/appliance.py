@@ -1,0 +1,81 @@
+"""A program under supervision, as the tests start it: `appliance.py DIRECTORY < description`.
+
+The description is JSON: `processes`, each with the fields of its spec, and `listeners`.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from supervisor import listeners as sockets
+from supervisor.lock import AlreadyRunning, InstanceLock
+from supervisor.loop import Supervisor
+from supervisor.sinks import FileSink, LogSink, StreamSink
+from supervisor.spec import (
+    ExitReadiness,
+    MessageReadiness,
+    Probe,
+    ProbeReadiness,
+    ProcessSpec,
+    RestartPolicy,
+    StopPolicy,
+)
+
+
+def is_pong(reply: bytes) -> bool | None:
+    return reply == b"PONG\n" if reply.endswith(b"\n") else None
+
+
+def read_readiness(given):
+    kind = given.pop("kind")
+    if kind == "exit":
+        return ExitReadiness()
+    if kind == "message":
+        return MessageReadiness(**{"start_timeout_seconds": 20, **given})
+    probe = Probe(path=Path(given.pop("path")), request=b"PING\n", verdict=is_pong)
+    return ProbeReadiness(probe=probe, **{"start_timeout_seconds": 20, **given})
+
+
+def read_spec(given):
+    restart = given.pop("restart", {})
+    codes = restart.pop("fatal_first_exit_codes", (78,))
+    return ProcessSpec(
+        name=given.pop("name"),
+        readiness=read_readiness(given.pop("readiness")),
+        needs=frozenset(given.pop("needs", ())),
+        argv=tuple(given.pop("argv")),
+        sockets=tuple(given.pop("sockets", ())),
+        stop=StopPolicy(**given.pop("stop", {})),
+        restart=RestartPolicy(fatal_first_exit_codes=frozenset(codes), **restart),
+        **given,
+    )
+
+
+def main() -> int:
+    directory = Path(sys.argv[1])
+    description = json.load(sys.stdin)
+    log: LogSink = StreamSink()
+    if "log_bytes" in description:
+        log = FileSink(directory, max_bytes=description["log_bytes"], keep=2)
+    listeners = {name: sockets.bind_tcp("127.0.0.1", 0) for name in description["listeners"]}
+    for name, listener in listeners.items():
+        (directory / f"{name}.port").write_text(str(listener.getsockname()[1]))
+    supervisor = Supervisor(
+        [read_spec(given) for given in description["processes"]],
+        listeners=listeners,
+        control_path=directory / "control.sock",
+        lock=InstanceLock(directory / "lock"),
+        log=log,
+        on_ready=(directory / "was-ready").touch,
+    )
+    try:
+        return supervisor.run()
+    except AlreadyRunning as error:
+        sys.stderr.write(f"{error}\n")
+        return 75
+    finally:
+        for listener in listeners.values():
+            listener.close()
+
+
+sys.exit(main())
