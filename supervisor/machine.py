@@ -183,7 +183,7 @@ def advance(spec: ProcessSpec, slot: Slot, *, event: Event, now: float) -> Step:
         case Refused():
             return moment.replace_child(slot, event.reason)
         case Paused():
-            return _postpone(slot, event.seconds), ()
+            return moment.paused(slot, event.seconds), ()
         case _:
             return moment.asked(slot, event)
 
@@ -305,14 +305,17 @@ class _Moment:
             case start:
                 return self.enter(slot, State.BACKOFF, due=start.at)
 
+    def paused(self, slot: Slot, seconds: float) -> Slot:
+        """A pause of ours was likely one of the child's too; it gets time to speak again."""
+        limit = _silence_limit(self.spec)
+        if slot.state is State.READY and limit is not None:
+            return replace(slot, due=self.now + limit)
+        if slot.state is State.STARTING and slot.due is not None:
+            return replace(slot, due=slot.due + seconds)
+        return slot
+
     def enter(self, slot: Slot, state: State, *, due: float | None = None) -> Slot:
         return replace(slot, state=state, since=self.now, due=due)
-
-
-def _postpone(slot: Slot, seconds: float) -> Slot:
-    if slot.due is None or slot.state not in (State.STARTING, State.READY):
-        return slot
-    return replace(slot, due=slot.due + seconds)
 
 
 def _served(slot: Slot, *, until: float) -> float:

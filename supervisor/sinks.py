@@ -208,8 +208,13 @@ class _RotatingFile:
             self._fd = None
 
     def _open(self, coming: int) -> int:
-        if self._fd is not None and self._size > 0 and self._size + coming > self._max_bytes:
+        fd = self._open_current()
+        if self._size > 0 and self._size + coming > self._max_bytes:
             self._rotate()
+            fd = self._open_current()
+        return fd
+
+    def _open_current(self) -> int:
         if self._fd is None:
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
             self._fd = os.open(self._path, flags, 0o640)

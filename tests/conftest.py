@@ -5,6 +5,8 @@ import os
 import pytest
 from hypothesis import settings
 
+pytest_plugins = ["tests.support.stores"]
+
 # CI tries the same examples each time, so that a red run is about the change;
 # the nightly profile looks for new ones: HYPOTHESIS_PROFILE=nightly make test.
 settings.register_profile("default", deadline=None, derandomize="CI" in os.environ)

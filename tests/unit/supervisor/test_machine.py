@@ -116,9 +116,10 @@ def test_five_missed_beats_make_a_child_unhealthy(ready: Life):
 
 def test_silence_while_the_supervisor_itself_did_not_run_proves_nothing(ready: Life):
     ready.feed(Heard(), at=3)
-    assert ready.feed(Paused(60), Tick(), at=65) == ()
+    assert ready.feed(Paused(57), Tick(), at=65) == ()
+    assert ready.feed(Tick(), at=69.9) == ()
     assert ready.state is State.READY
-    assert ready.feed(Tick(), at=68) == (Signal(signal.SIGTERM),)
+    assert ready.feed(Tick(), at=70) == (Signal(signal.SIGTERM),)
 
 
 def test_a_silent_store_is_replaced_after_its_own_time():

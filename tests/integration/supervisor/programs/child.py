@@ -109,7 +109,8 @@ def look_around(path: str) -> None:
     fields = dict(line.split(":\t", 1) for line in status if ":\t" in line)
     seen = {
         "environ": dict(os.environ),
-        "fds": sorted(int(entry.name) for entry in Path("/proc/self/fd").iterdir())[:-1],
+        # The list is whole before the check, so it lacks what the listing itself had open.
+        "fds": sorted(int(fd.name) for fd in list(Path("/proc/self/fd").iterdir()) if fd.exists()),
         "blocked": int(fields["SigBlk"], 16),
         "ignored": int(fields["SigIgn"], 16),
         "session": os.getsid(0),
