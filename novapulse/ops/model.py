@@ -1,9 +1,15 @@
-"""What the operational endpoints answer."""
+"""What the operational endpoints answer, and the events of what operators do."""
 
-from typing import Any
+from datetime import datetime
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
+
+from novapulse.core import paging
+from novapulse.core.events import Event, event
+from novapulse.core.jobs.rows import JobRow
+from novapulse.core.jobs.states import State
 
 
 class HealthReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -33,3 +39,114 @@ class QueueStats(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 class QueueTable(msgspec.Struct, frozen=True):
     data: list[QueueStats]
+
+
+class JobView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A job as it is inspected; sealed payload fields read `[sealed]`."""
+
+    id: str
+    company_id: str | None
+    queue: str
+    kind: str
+    state: State
+    priority: int
+    payload: dict[str, Any]
+    attempt: int
+    max_attempts: int
+    lapses: int
+    key: str | None
+    errors: list[dict[str, Any]]
+    progress: dict[str, Any] | None
+    request_id: str
+    created_at: datetime
+    due_at: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+
+    @classmethod
+    def of(cls, job: JobRow, *, sealed: tuple[str, ...]) -> "JobView":
+        hidden = {name: "[sealed]" for name in sealed if name in job.payload}
+        shared = {
+            name: getattr(job, name)
+            for name in cls.__struct_fields__
+            if name not in ("queue", "payload")
+        }
+        return cls(queue=job.queue.public_name, payload={**job.payload, **hidden}, **shared)
+
+
+class JobQuery(
+    msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True
+):
+    limit: Annotated[int, msgspec.Meta(ge=1, le=200)] = paging.DEFAULT_LIMIT
+    cursor: Annotated[str, msgspec.Meta(pattern=r"^job_[0-9a-z]{26}$")] | None = None
+    state: State | None = None
+    kind: Annotated[str, msgspec.Meta(pattern=r"^[a-z_]+\.[a-z_]+$", max_length=80)] | None = None
+    since: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+
+
+class BulkQuery(
+    msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True
+):
+    """`state` has to be named: nothing is done to a whole queue by leaving something out."""
+
+    state: State
+    kind: Annotated[str, msgspec.Meta(pattern=r"^[a-z_]+\.[a-z_]+$", max_length=80)] | None = None
+    since: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+    dry_run: bool = False
+
+
+class BulkAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """How many jobs were touched, or would be."""
+
+    count: int
+    dry_run: bool
+
+
+class QueueState(msgspec.Struct, frozen=True):
+    id: str
+    paused: bool
+
+
+class Cleared(msgspec.Struct, frozen=True, kw_only=True):
+    """What a bulk verb did: to which queue, by which filter, to how many jobs."""
+
+    id: str
+    filter: dict[str, Any]
+    count: int
+
+
+@event("queue.paused", is_public=False)
+class QueuePaused(Event, frozen=True, kw_only=True):
+    queue: QueueState
+
+
+@event("queue.resumed", is_public=False)
+class QueueResumed(Event, frozen=True, kw_only=True):
+    queue: QueueState
+
+
+@event("queue.cleared", is_public=False)
+class QueueCleared(Event, frozen=True, kw_only=True):
+    queue: Cleared
+
+
+@event("queue.retried", is_public=False)
+class QueueRetried(Event, frozen=True, kw_only=True):
+    queue: Cleared
+
+
+class JobRef(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    id: str
+    company_id: str | None
+    queue: str
+    kind: str
+
+
+@event("job.retried", is_public=False)
+class JobRetried(Event, frozen=True, kw_only=True):
+    job: JobRef
+
+
+@event("job.cancelled", is_public=False)
+class JobCancelled(Event, frozen=True, kw_only=True):
+    job: JobRef

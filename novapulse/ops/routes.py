@@ -1,4 +1,4 @@
-"""`/health*`, `/metrics`, `/queue/stats`, `/openapi.json` and `/docs`."""
+"""`/health*`, `/metrics`, `/openapi.json` and `/docs`."""
 
 from functools import cache
 from importlib import resources
@@ -15,7 +15,7 @@ from novapulse.core.errors import NotFound, Unavailable
 from novapulse.core.health import Health
 from novapulse.core.routing import Guard, Reply, Routes
 from novapulse.ops import service
-from novapulse.ops.model import HealthReport, QueueTable
+from novapulse.ops.model import HealthReport
 
 routes = Routes("operations")
 _JSON = [(b"content-type", b"application/json; charset=utf-8")]
@@ -74,12 +74,6 @@ async def metrics(ctx: Context) -> Reply:
     MultiProcessCollector(merged)
     content_type = CONTENT_TYPE_PLAIN_0_0_4.encode()
     return Reply(generate_latest(merged), 200, [(b"content-type", content_type)])
-
-
-@routes.add("GET", "/queue/stats", scope=Scope.QUEUE_READ)
-async def queue_stats(ctx: Context) -> QueueTable:
-    """Jobs per queue and state."""
-    return await service.queue_table(ctx)
 
 
 @routes.add("GET", "/openapi.json", scope=None)

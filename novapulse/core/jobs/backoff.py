@@ -10,13 +10,13 @@ Dice = Callable[[], float]
 
 
 class Backoff(msgspec.Struct, frozen=True, tag_field="type", tag=str.lower):
-    """Base of the ways to wait; stored in the job row, so a change of settings spares old jobs."""
+    """Base of the ways to wait; stored in the job row, so that a change of settings spares it."""
 
     def base_seconds(self, attempt: int) -> float:
         raise NotImplementedError
 
     def jitter_seconds(self, base: float) -> float:
-        return 0.2 * base
+        raise NotImplementedError
 
     def delay_seconds(self, attempt: int, *, dice: Dice = random.random) -> float:
         """Seconds to wait after failed attempt `attempt` (1-based), never less than the base.
@@ -28,13 +28,14 @@ class Backoff(msgspec.Struct, frozen=True, tag_field="type", tag=str.lower):
 
 
 class Exponential(Backoff, frozen=True):
-    """`seconds`, twice that, four times that … plus up to `jitter` of it."""
+    """`seconds`, then times `factor` after every attempt, plus up to `jitter` of it."""
 
     seconds: float = 2.0
     jitter: float = 0.2
+    factor: float = 2.0
 
     def base_seconds(self, attempt: int) -> float:
-        return self.seconds * 2.0 ** min(attempt - 1, 40)
+        return self.seconds * self.factor ** min(attempt - 1, 40)
 
     def jitter_seconds(self, base: float) -> float:
         return self.jitter * base

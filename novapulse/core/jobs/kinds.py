@@ -1,21 +1,19 @@
 """Queues, job kinds and how they are declared.
 
 `@job` registers a Huey task around a coroutine: the kind's name is the Huey
-task's name, Huey's registry is the table that consumers look kinds up in, and
+task's name, Huey's registry is the table in which consumers look kinds up, and
 calling the task from synchronous code enqueues it.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import Any, TypeVar
 
 from huey.api import TaskWrapper
 from huey.exceptions import HueyException
 
 from novapulse.core.errors import Invalid
-from novapulse.core.jobs.backoff import AnyBackoff
-from novapulse.core.jobs.hueys import LedgerHuey
+from novapulse.core.jobs.hueys import LedgerHuey, LedgerTaskWrapper
 
 Handler = TypeVar("Handler", bound=Callable[..., Awaitable[None]])
 
@@ -32,6 +30,21 @@ class Queue(StrEnum):
         return f"nova:{self.value}"
 
 
+class Priority(IntEnum):
+    """Order inside a company's share of a queue."""
+
+    HIGH = 0
+    NORMAL = 1
+    LOW = 2
+
+
+class Pool(StrEnum):
+    """Where a kind's `ctx.compute` runs what would block the event loop."""
+
+    THREAD = "thread"
+    PROCESS = "process"
+
+
 hueys: dict[Queue, LedgerHuey] = {queue: LedgerHuey(queue.public_name) for queue in Queue}
 
 
@@ -39,31 +52,22 @@ def job(
     kind: str,
     *,
     queue: Queue,
-    attempts: int | None = None,
-    backoff: AnyBackoff | None = None,
-    timeout_seconds: float | None = None,
+    pool: Pool = Pool.THREAD,
+    sealed: tuple[str, ...] = (),
+    **policy: Any,
 ) -> Callable[[Handler], TaskWrapper]:
-    """Declare `async def handler(ctx, **payload)` as the job kind `kind` (`mail.send`).
+    """Declare `async def handler(ctx, *, field, …)` as the job kind `kind` (`mail.send`).
 
-    Policies that are left out come from the queue's settings when a job is enqueued.
+    `sealed` names payload fields that are unreadable in the ledger. `policy`
+    holds `attempts`, `backoff`, `timeout_seconds`; what is left out comes from
+    the queue's settings. `cron=huey.crontab(…)` makes it a periodic one: the
+    leading scheduler enqueues it, without a payload, in every minute that fits.
     """
 
     def declare(handler: Handler) -> TaskWrapper:
-        def run(*args: Any, **payload: Any) -> None:
-            asyncio.run(handler(*args, **payload))  # type: ignore[arg-type]  # handlers are coroutines
-
-        run.__doc__ = handler.__doc__
-        run.__module__ = handler.__module__
-        declare_task = hueys[queue].task(
-            name=kind,
-            handler=staticmethod(handler),
-            queue=queue,
-            attempts=attempts,
-            backoff=backoff,
-            timeout_seconds=timeout_seconds,
+        return LedgerTaskWrapper.declare(
+            hueys[queue], handler, name=kind, queue=queue, pool=pool, sealed=sealed, policy=policy
         )
-        wrapper: TaskWrapper = declare_task(run)
-        return wrapper
 
     return declare
 
@@ -84,3 +88,8 @@ def get_kind(kind: str) -> Any:
     if found is None:
         raise Invalid.field("kind", f"there is no job kind {kind!r}")
     return found
+
+
+def queues_with_kinds() -> list[Queue]:
+    """The queues for which at least one kind is declared."""
+    return [queue for queue, huey in hueys.items() if huey._registry._registry]

@@ -6,10 +6,11 @@ from typing import Any
 import msgspec
 
 from novapulse.core import wire
+from novapulse.core.crypto import KeyRing, Place
 from novapulse.core.errors import Invalid, TooLarge
 from novapulse.core.ids import new_id
 from novapulse.core.jobs.backoff import AnyBackoff, Exponential
-from novapulse.core.jobs.kinds import Queue, get_kind
+from novapulse.core.jobs.kinds import Priority, Queue, get_kind
 from novapulse.core.jobs.states import State
 from novapulse.core.mongo import Document
 
@@ -27,7 +28,10 @@ class Lease(msgspec.Struct, frozen=True):
 
 
 class JobRow(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A job as stored; `due_at` is there exactly while it can be claimed."""
+    """A job as stored. `due_at` is there exactly while it can be claimed.
+
+    `attempt` counts starts, `lapses` those that ended with their consumer.
+    """
 
     id: str = msgspec.field(name="_id")
     company_id: str | None
@@ -44,62 +48,115 @@ class JobRow(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     created_at: datetime
     due_at: datetime | None = None
     lapses: int = 0
+    key: str | None = None
     lease: Lease | None = None
     errors: list[dict[str, Any]] = []
+    progress: dict[str, Any] | None = None
     trace: str | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
-    expires_at: datetime | None = None
 
 
-class QueueDefaults(msgspec.Struct, frozen=True):
-    """A queue's policies, from its settings, for kinds that declare none."""
+class Policy(msgspec.Struct, frozen=True, kw_only=True):
+    """How a job is treated; what is None is left to its kind, then to its queue."""
 
-    attempts: int = 3
-    backoff: AnyBackoff = Exponential()
-    timeout_seconds: float = 300.0
+    attempts: int | None = None
+    backoff: AnyBackoff | None = None
+    timeout_seconds: float | None = None
+
+    def over(self, other: "Policy") -> "Policy":
+        """This policy, with the gaps filled from `other`."""
+        return Policy(
+            attempts=self.attempts or other.attempts,
+            backoff=self.backoff or other.backoff,
+            timeout_seconds=self.timeout_seconds or other.timeout_seconds,
+        )
 
 
-def new_job(
-    kind: str,
-    payload: dict[str, Any],
-    *,
-    company_id: str | None,
-    now: datetime,
-    request_id: str = "",
-    defaults: QueueDefaults | None = None,
-    job_id: str | None = None,
-    attempts: int | None = None,
-    backoff: AnyBackoff | None = None,
-    delay_seconds: float = 0.0,
-    priority: int = 1,
-) -> Document:
-    """A row to insert: ids and small values only in `payload`; priority 0 is first, 2 last.
+FALLBACK = Policy(attempts=3, backoff=Exponential(), timeout_seconds=300.0)
+
+
+class NewJob(msgspec.Struct, frozen=True, kw_only=True):
+    """A job to be: `key` is unique among a company's open jobs of the kind.
+
+    `payload` holds ids and small values, at most 64 KiB as JSON. `delay_seconds`
+    or `due_at` make it wait.
+    """
+
+    kind: str
+    payload: dict[str, Any]
+    company_id: str | None = None
+    request_id: str = ""
+    id: str | None = None
+    key: str | None = None
+    policy: Policy = Policy()
+    delay_seconds: float = 0.0
+    due_at: datetime | None = None
+    priority: Priority = Priority.NORMAL
+    trace: str | None = None
+
+    def open_key(self) -> str | None:
+        return None if self.key is None else f"{self.company_id}:{self.kind}:{self.key}"
+
+
+def to_row(job: NewJob, *, now: datetime, queue_policy: Policy, keys: KeyRing) -> Document:
+    """The ledger's row of a new job.
 
     Raises:
-        Invalid: unknown kind, delay below zero or above a year.
+        Invalid: unknown kind, a payload that does not fit its handler, delay out of range.
         TooLarge: a payload of more than 64 KiB as JSON.
     """
-    declared = get_kind(kind)
-    fallback = defaults or QueueDefaults()
-    if not 0 <= delay_seconds <= MAX_DELAY_SECONDS:
+    kind = get_kind(job.kind)
+    kind.check_payload(job.payload)
+    if not 0 <= job.delay_seconds <= MAX_DELAY_SECONDS:
         raise Invalid.field("delay", "must be between 0 seconds and a year")
-    if len(wire.encode(payload)) > MAX_PAYLOAD_BYTES:
-        raise TooLarge(f"The payload of {kind} is over {MAX_PAYLOAD_BYTES} bytes")
-    chosen_backoff = backoff or declared.backoff or fallback.backoff
-    return {
-        "_id": job_id or new_id("job"),
-        "companyId": company_id,
-        "queue": str(declared.queue),
-        "kind": kind,
-        "state": str(State.SCHEDULED if delay_seconds else State.AVAILABLE),
-        "priority": priority,
-        "payload": payload,
-        "dueAt": now + timedelta(seconds=delay_seconds),
+    if len(wire.encode(job.payload)) > MAX_PAYLOAD_BYTES:
+        raise TooLarge(f"The payload of {job.kind} is over {MAX_PAYLOAD_BYTES} bytes")
+    due_at = job.due_at or now + timedelta(seconds=job.delay_seconds)
+    policy = job.policy.over(kind.policy).over(queue_policy).over(FALLBACK)
+    job_id = job.id or new_id("job")
+    row: Document = {
+        "_id": job_id,
+        "companyId": job.company_id,
+        "queue": str(kind.queue),
+        "kind": job.kind,
+        "state": str(State.SCHEDULED if due_at > now else State.AVAILABLE),
+        "priority": int(job.priority),
+        "payload": seal_payload(job.payload, kind.sealed, keys=keys, job_id=job_id),
+        "dueAt": due_at,
         "attempt": 0,
-        "maxAttempts": attempts or declared.attempts or fallback.attempts,
-        "backoff": msgspec.to_builtins(chosen_backoff),
-        "timeoutSeconds": declared.timeout_seconds or fallback.timeout_seconds,
-        "requestId": request_id,
+        "maxAttempts": policy.attempts,
+        "backoff": msgspec.to_builtins(policy.backoff),
+        "timeoutSeconds": policy.timeout_seconds,
+        "requestId": job.request_id,
         "createdAt": now,
     }
+    if job.key is not None:
+        row |= {"key": job.key, "openKey": job.open_key()}
+    if job.trace is not None:
+        row["trace"] = job.trace
+    return row
+
+
+def seal_payload(
+    payload: dict[str, Any], fields: tuple[str, ...], *, keys: KeyRing, job_id: str
+) -> dict[str, Any]:
+    """The payload with `fields` as sealed strings: the ledger must not be able to read them."""
+    sealed = {
+        name: keys.seal(wire.encode(payload[name]), Place(JOBS, job_id, f"payload.{name}"))
+        for name in fields
+        if name in payload
+    }
+    return {**payload, **sealed} if sealed else payload
+
+
+def open_payload(
+    payload: dict[str, Any], fields: tuple[str, ...], *, keys: KeyRing, job_id: str
+) -> dict[str, Any]:
+    """What `seal_payload` sealed, readable again."""
+    opened = {
+        name: msgspec.json.decode(keys.open(payload[name], Place(JOBS, job_id, f"payload.{name}")))
+        for name in fields
+        if name in payload
+    }
+    return {**payload, **opened} if opened else payload

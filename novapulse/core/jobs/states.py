@@ -16,11 +16,30 @@ class State(StrEnum):
     DEAD = "dead"
 
 
-CLAIMABLE = (State.SCHEDULED, State.AVAILABLE, State.RETRYABLE)
+CLAIMABLE_STATES = (State.SCHEDULED, State.AVAILABLE, State.RETRYABLE)
 TERMINAL = (State.COMPLETED, State.CANCELLED, State.DEAD)
 
-# A job whose consumer died this often under it is taken for the cause.
+# A job whose consumer died this often under it is taken for the cause. For the
+# last of these it runs alone, so that no innocent neighbour is blamed with it.
 MAX_LAPSES = 3
+
+
+def can_become(before: State, after: State) -> bool:
+    """Whether a job may go from one state to another; nothing leaves a terminal one by itself."""
+    return after in _NEXT[before]
+
+
+_NEXT: dict[State, frozenset[State]] = {
+    State.SCHEDULED: frozenset({State.AVAILABLE, State.RUNNING, State.CANCELLED}),
+    State.AVAILABLE: frozenset({State.RUNNING, State.CANCELLED}),
+    State.RETRYABLE: frozenset({State.AVAILABLE, State.RUNNING, State.CANCELLED}),
+    State.RUNNING: frozenset(
+        {State.COMPLETED, State.RETRYABLE, State.DEAD, State.CANCELLED, State.AVAILABLE}
+    ),
+    State.COMPLETED: frozenset(),
+    State.CANCELLED: frozenset(),
+    State.DEAD: frozenset(),
+}
 
 
 class Retry(Exception):
@@ -29,6 +48,10 @@ class Retry(Exception):
     def __init__(self, reason: str, *, after_seconds: float | None = None) -> None:
         super().__init__(reason)
         self.after_seconds = after_seconds
+
+
+class Cancelled(Exception):
+    """The job was cancelled while it ran."""
 
 
 class GiveUp(Exception):
@@ -65,6 +88,8 @@ def outcome_of(
     reason = f"{type(error).__name__}: {error}"[:500]
     if isinstance(error, Snooze):
         return Outcome(State.RETRYABLE, error.seconds, spends_attempt=False, reason=str(error))
+    if isinstance(error, Cancelled):
+        return Outcome(State.CANCELLED, reason=str(error))
     if isinstance(error, GiveUp):
         return Outcome(State.DEAD, reason=str(error))
     if attempt >= max_attempts:

@@ -1,68 +1,89 @@
 """The worker: claims due jobs, runs their coroutines, writes how they ended.
 
 One asyncio loop a consumer. Claims and finishes travel in batches beside the
-running handlers; a drain claims no more, waits for the handlers until its
-deadline and gives the rest back.
+running handlers: while one batch runs the next is claimed and the last is
+written. A drain claims no more, waits for the handlers until its deadline and
+gives the rest back.
 """
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Executor
 from contextlib import suppress
 from typing import Any
 
 import structlog
-from huey import signals
 
 from novapulse.core import errors
-from novapulse.core.access import Principal, Role
-from novapulse.core.batch import Batcher
-from novapulse.core.context import Context, Runtime
+from novapulse.core.context import Runtime
+from novapulse.core.jobs import presence, signals
 from novapulse.core.jobs.bell import Ear
-from novapulse.core.jobs.kinds import Queue, find_kind, hueys
-from novapulse.core.jobs.ledger import BEAT_SECONDS, Ledger
-from novapulse.core.jobs.rows import JobRow
-from novapulse.core.jobs.states import GiveUp, Outcome, Snooze, State, outcome_of
+from novapulse.core.jobs.context import JobContext, Workbench
+from novapulse.core.jobs.intake import Intake
+from novapulse.core.jobs.kinds import Pool, Queue, hueys
+from novapulse.core.jobs.ledger import Ledger
+from novapulse.core.jobs.rows import JobRow, open_payload
+from novapulse.core.jobs.states import (
+    MAX_LAPSES,
+    Cancelled,
+    GiveUp,
+    Outcome,
+    Snooze,
+    outcome_of,
+)
 
 log = structlog.get_logger("jobs")
 _TROUBLE_SECONDS = 1.0
-
-
-class JobContext(Context):
-    """What a handler runs with: the job's company, and which attempt this is."""
-
-    __slots__ = ("job",)
-
-    def __init__(self, runtime: Runtime, job: JobRow) -> None:
-        principal = Principal(
-            user_id="system", role=Role.SUPER_ADMIN, company_id=job.company_id, is_operator=True
-        )
-        super().__init__(runtime, principal, request_id=job.request_id, via="job")
-        self.job = job
+_WATCH_SECONDS = 1.0
+_PAUSE_SECONDS = 0.5
+_UNWRITTEN = 4
 
 
 class Worker:
-    """Runs one queue's jobs, `concurrency` at a time, until `stop` is called."""
+    """Runs one queue's jobs, `concurrency` at a time, until `stop` is called.
+
+    What a crash can make run twice are the running jobs and those that ended
+    while the last batch was written: seldom more than run, never more than
+    `_UNWRITTEN` times as many.
+    """
 
     def __init__(
-        self, runtime: Runtime, queue: Queue, *, owner: str, concurrency: int, lease_seconds: float
+        self,
+        runtime: Runtime,
+        queue: Queue,
+        *,
+        owner: str,
+        concurrency: int,
+        lease_seconds: float,
+        make_pool: Callable[[Pool], Executor],
     ) -> None:
         self._runtime = runtime
         self._queue = queue
+        self._huey = hueys[queue]
+        self._kinds: dict[str, Any] = self._huey._registry._registry
+        self._owner = owner
         self._concurrency = concurrency
         self._renew_seconds = lease_seconds / 3
-        self._ledger = Ledger(runtime.db, queue, owner, lease_seconds=lease_seconds)
+        self._ledger = Ledger(runtime.db, queue, owner=owner, lease_seconds=lease_seconds)
+        self._bench = Workbench(self._ledger, make_pool)
+        self._intake = Intake(self._ledger, concurrency=concurrency)
         self._ear = Ear(runtime.cache, (str(queue),))
-        self._running: dict[asyncio.Task[None], JobRow] = {}
-        self._finished: Batcher[tuple[JobRow, Outcome]] = Batcher(self._write)
+        self._ready: deque[JobRow] = deque()
+        self._running: dict[str, tuple[asyncio.Task[None], JobRow]] = {}
+        self._ended: list[tuple[JobRow, Outcome]] = []
+        self._writing: asyncio.Task[None] | None = None
+        self._unwritten = 0
         self._is_stopping = False
+        self._dropped: set[str] = set()
+        self._pause_seen = 0.0
+        self._pause = False
 
     async def run(self, *, drain_seconds: float) -> None:
         """Claim and run until stopped, then drain."""
         helpers = [
-            asyncio.create_task(self._ear.listen()),
-            asyncio.create_task(self._renew()),
-            asyncio.create_task(self._beat()),
+            asyncio.create_task(part) for part in (self._ear.listen(), self._watch(), self._beat())
         ]
         try:
             while not self._is_stopping:
@@ -72,132 +93,191 @@ class Worker:
             for helper in helpers:
                 helper.cancel()
             await asyncio.gather(*helpers, return_exceptions=True)
+            self._bench.close()
 
     def stop(self) -> None:
-        """Claim no more; thread-unsafe, to be called in the loop."""
+        """Claim no more; to be called in the loop."""
         self._is_stopping = True
         self._ear.ring()
 
     async def _turn(self) -> None:
-        """Fill the free slots, then sleep until there is a reason to look again."""
-        free = self._concurrency - len(self._running)
+        """Claim what there is room for, then sleep until there is a reason to look again."""
+        wait: float | None = 0.0
         try:
-            claimed = await self._ledger.claim(free) if free > 0 else []
-            wait = await self._seconds_to_wait(free, claimed)
+            if await self._is_paused():
+                await self._return_ready()
+                wait = None
+            else:
+                claimed, wait = await self._intake.claim(len(self._ready), len(self._running))
+                self._ready.extend(claimed)
+                self._start_ready()
         except errors.Unavailable as error:
             log.warning("jobs.claim_failed", queue=str(self._queue), error=error.detail)
-            claimed, wait = [], _TROUBLE_SECONDS
-        for job in claimed:
+            wait = _TROUBLE_SECONDS
+        if wait != 0.0:
+            await self._ear.wait(3600.0 if wait is None else wait)
+
+    async def _is_paused(self) -> bool:
+        """As of at most half a second ago; whoever pauses or resumes rings the bell."""
+        now = time.monotonic()
+        if now - self._pause_seen > _PAUSE_SECONDS:
+            self._pause = await presence.is_paused(self._runtime.db, self._queue)
+            self._pause_seen = now
+        return self._pause
+
+    def _start_ready(self) -> None:
+        """Fill the slots. A job that lost its consumers before runs alone, to be told apart."""
+        while self._ready and self._unwritten < _UNWRITTEN * self._concurrency:
+            is_suspect = self._ready[0].lapses >= MAX_LAPSES - 1
+            limit = 1 if is_suspect or self._is_alone() else self._concurrency
+            if len(self._running) >= limit:
+                return
+            job = self._ready.popleft()
             task = asyncio.create_task(self._run_job(job))
-            self._running[task] = job
-            task.add_done_callback(self._ended)
-        if wait:
-            await self._ear.wait(wait)
+            self._running[job.id] = (task, job)
+            task.add_done_callback(lambda _, job=job: self._left(job))  # type: ignore[misc]
 
-    async def _seconds_to_wait(self, free: int, claimed: Sequence[JobRow]) -> float:
-        if claimed and len(claimed) < free:
-            return 0.0  # there may be more: the claim raced with others
-        if claimed or not free:
-            return 3600.0  # full: an ended job rings
-        due = await self._ledger.next_due_seconds()
-        return 3600.0 if due is None else max(due, 0.0)
+    def _is_alone(self) -> bool:
+        return len(self._running) == 1 and any(
+            job.lapses >= MAX_LAPSES - 1 for _, job in self._running.values()
+        )
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._running.pop(task, None)
-        self._ear.ring()
+    def _left(self, job: JobRow) -> None:
+        self._running.pop(job.id, None)
+        self._intake.free(job)
+        if self._is_stopping:
+            self._ear.ring()
+            return
+        self._start_ready()
+        if self._intake.wants(len(self._ready), len(self._running)):
+            self._ear.ring()
 
     async def _run_job(self, job: JobRow) -> None:
-        """One attempt, from Huey's signal that it starts to the written outcome."""
-        kind = find_kind(job.kind)
-        huey = hueys[self._queue]
+        """One attempt, from Huey's signal that it starts to the noted outcome."""
         started = time.perf_counter()
+        kind = self._kinds.get(job.kind)
         if kind is None:
             failure: BaseException | None = GiveUp(f"there is no job kind {job.kind!r}")
-            await self._finish(job, failure, started)
-            return
-        task = kind(kwargs=job.payload, id=job.id, retries=job.max_attempts - job.attempt)
-        huey._emit(signals.SIGNAL_EXECUTING, task)
-        failure = await self._attempt(kind.handler, job)
-        if failure is None:
-            huey._emit(signals.SIGNAL_COMPLETE, task)
+            outcome = self._outcome(job, failure)
         else:
-            huey._emit(signals.SIGNAL_ERROR, task, failure)
-        await self._finish(job, failure, started)
+            task = kind(kwargs=job.payload, id=job.id, retries=job.max_attempts - job.attempt)
+            signals.starting(self._huey, task)
+            failure = await self._attempt(kind, job)
+            outcome = self._outcome(job, failure)
+            signals.ended(self._huey, task, outcome=outcome, failure=failure)
+        signals.account(job, outcome, seconds=time.perf_counter() - started)
+        self._note(job, outcome)
 
-    async def _attempt(self, handler: Any, job: JobRow) -> BaseException | None:
+    async def _attempt(self, kind: Any, job: JobRow) -> BaseException | None:
         """Run the handler; its error, or None."""
+        ctx = JobContext(self._runtime, job, bench=self._bench, pool=kind.pool)
+        deadline = asyncio.timeout(job.timeout_seconds)
         try:
-            async with asyncio.timeout(job.timeout_seconds):
-                await handler(JobContext(self._runtime, job), **job.payload)
+            payload = job.payload
+            if kind.sealed:
+                payload = open_payload(payload, kind.sealed, keys=self._runtime.keys, job_id=job.id)
+            async with deadline:
+                await kind.handler(ctx, **payload)
         except (errors.Unavailable, errors.StorageFull) as error:
             return Snooze(error.detail, seconds=_TROUBLE_SECONDS)
+        except TimeoutError as error:
+            if deadline.expired():
+                return TimeoutError(f"timed out after {job.timeout_seconds:g} s")
+            return error
+        except asyncio.CancelledError:
+            if job.id not in self._dropped:
+                raise  # a drain: the job goes back to its queue
+            self._dropped.discard(job.id)
+            return Cancelled("it was cancelled while it ran")
         except Exception as error:  # a handler may raise anything; the ledger keeps it
             return error
         return None
 
-    async def _finish(self, job: JobRow, failure: BaseException | None, started: float) -> None:
-        outcome = outcome_of(
+    def _outcome(self, job: JobRow, failure: BaseException | None) -> Outcome:
+        return outcome_of(
             failure,
             attempt=job.attempt - job.lapses,
             max_attempts=job.max_attempts,
             backoff=job.backoff,
         )
-        seconds = time.perf_counter() - started
-        log_outcome(job, outcome, seconds)
-        while True:
-            try:
-                await self._finished.add((job, outcome))
-                return
-            except errors.Unavailable:
-                await asyncio.sleep(_TROUBLE_SECONDS)
 
-    async def _write(self, ended: Sequence[tuple[JobRow, Outcome]]) -> None:
-        await self._ledger.finish(ended, self._runtime.clock())
+    def _note(self, job: JobRow, outcome: Outcome) -> None:
+        """Queue the outcome for the next batch; what ends while one is written joins the next."""
+        self._ended.append((job, outcome))
+        self._unwritten += 1
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.create_task(self._write())
 
-    async def _renew(self) -> None:
+    async def _write(self) -> None:
+        while self._ended:
+            batch, self._ended = self._ended, []
+            while True:
+                try:
+                    await self._ledger.finish(batch)
+                    break
+                except errors.Unavailable as error:
+                    log.warning("jobs.finish_failed", jobs=len(batch), error=error.detail)
+                    await asyncio.sleep(_TROUBLE_SECONDS)
+            self._unwritten -= len(batch)
+            self._start_ready()
+
+    async def _watch(self) -> None:
+        """Renew leases in time; end jobs that were cancelled or taken over."""
+        renewed = time.monotonic()
         while True:
-            await asyncio.sleep(self._renew_seconds)
-            if self._running:
-                with suppress(errors.Unavailable):
-                    await self._ledger.renew()
+            await asyncio.sleep(_WATCH_SECONDS)
+            held = [*self._running, *(job.id for job in self._ready)]
+            if not held:
+                continue
+            with suppress(errors.Unavailable):
+                if time.monotonic() - renewed >= self._renew_seconds:
+                    renewed = time.monotonic()
+                    lost = await self._ledger.renew(held)
+                else:
+                    lost = await self._ledger.lost(held)
+                self._drop(lost)
+
+    def _drop(self, lost: set[str]) -> None:
+        for job_id in lost & self._running.keys():
+            task, job = self._running[job_id]
+            log.warning("job.stopped", jobId=job.id, reason="cancelled, or its lease was lost")
+            self._dropped.add(job_id)
+            task.cancel()
+        if lost:
+            kept = [job for job in self._ready if job.id not in lost]
+            for job in self._ready:
+                if job.id in lost:
+                    self._intake.free(job)
+            self._ready = deque(kept)
 
     async def _beat(self) -> None:
         while True:
             with suppress(errors.Unavailable):
-                await self._ledger.beat()
-            await asyncio.sleep(BEAT_SECONDS)
+                await presence.beat(self._runtime.db, self._queue, owner=self._owner)
+            await asyncio.sleep(presence.BEAT_SECONDS)
+
+    async def _return_ready(self) -> None:
+        """Give back what was claimed and not started."""
+        waiting, self._ready = list(self._ready), deque()
+        for job in waiting:
+            self._intake.free(job)
+        if waiting:
+            await self._ledger.give_back(waiting)
 
     async def _drain(self, seconds: float) -> None:
-        if not self._running:
-            return
-        await asyncio.wait(self._running, timeout=seconds)
+        with suppress(errors.Unavailable):
+            await self._return_ready()
+        tasks = [task for task, _ in self._running.values()]
+        if tasks:
+            await asyncio.wait(tasks, timeout=seconds)
         left = dict(self._running)
-        for task in left:
+        for task, _ in left.values():
             task.cancel()
         if left:
-            await asyncio.wait(left, timeout=1)
-            await self._ledger.give_back(list(left.values()))
-        await self._finished.close()
-
-
-def log_outcome(job: JobRow, outcome: Outcome, seconds: float) -> None:
-    """The job's line and numbers, one for each attempt."""
-    from novapulse.core.telemetry import metrics
-
-    status = str(outcome.state)
-    duration, total = metrics.job_attempt(str(job.queue), job.kind, status)
-    duration.observe(seconds)
-    total.inc()
-    if outcome.state is not State.COMPLETED:
-        metrics.queue_job_errors_total.labels(str(job.queue), job.kind).inc()
-    log.info(
-        "job.finished",
-        jobId=job.id,
-        kind=job.kind,
-        companyId=job.company_id,
-        requestId=job.request_id,
-        attempt=job.attempt,
-        state=status,
-        reason=outcome.reason or None,
-        seconds=round(seconds, 6),
-    )
+            await asyncio.wait([task for task, _ in left.values()], timeout=1)
+            with suppress(errors.Unavailable):
+                await self._ledger.give_back([job for _, job in left.values()])
+        if self._writing is not None:
+            await asyncio.wait([self._writing], timeout=_TROUBLE_SECONDS)
+        with suppress(errors.Unavailable):
+            await presence.leave(self._runtime.db, owner=self._owner)

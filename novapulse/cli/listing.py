@@ -1,0 +1,31 @@
+"""How reading verbs print: a table for people, one JSON document for scripts."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import click
+
+as_json_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
+    "--json", "as_json", is_flag=True, help="One JSON document, for scripts."
+)
+
+
+def print_document(fields: Mapping[str, Any]) -> None:
+    """`{"schema": 1, …}` on one line; values as the API has them."""
+    from novapulse.core import wire
+
+    click.echo(json.dumps({"schema": 1, **wire.to_wire(dict(fields))}, ensure_ascii=False))
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Columns as wide as their content; nothing but the head when there are no rows."""
+    table = [[str(name) for name in columns], *([_cell(value) for value in row] for row in rows)]
+    widths = [max(len(row[index]) for row in table) for index in range(len(columns))]
+    for row in table:
+        line = "  ".join(value.ljust(width) for value, width in zip(row, widths, strict=True))
+        click.echo(line.rstrip())
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else str(value)

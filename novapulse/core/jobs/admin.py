@@ -1,0 +1,179 @@
+"""Inspecting and moving jobs by hand: every query that administration makes of the ledger."""
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from novapulse.core import wire
+from novapulse.core.errors import Conflict, NotFound
+from novapulse.core.jobs.kinds import Queue
+from novapulse.core.jobs.ledger import CLAIM, CLAIMABLE, FINISHED
+from novapulse.core.jobs.rows import JobRow
+from novapulse.core.jobs.states import CLAIMABLE_STATES, TERMINAL, State
+from novapulse.core.mongo import Document, Duplicate, Rows
+
+_BATCH = 5_000
+
+
+class JobStateConflict(Conflict):
+    code = "job_state"
+    title = "The job's state does not allow this"
+
+
+class JobFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which jobs of a queue; `since` compares with their creation."""
+
+    queue: Queue
+    state: State | None = None
+    kind: str | None = None
+    since: datetime | None = None
+    company_id: str | None = None
+
+    def where(self) -> Document:
+        found: Document = {"queue": str(self.queue)}
+        if self.company_id is not None:
+            found["companyId"] = self.company_id
+        if self.state is not None:
+            found["state"] = str(self.state)
+        if self.kind is not None:
+            found["kind"] = self.kind
+        if self.since is not None:
+            found["createdAt"] = {"$gte": self.since}
+        return found
+
+    def hint(self) -> str | None:
+        """The index that holds just the jobs of this state, where there is one."""
+        if self.state in TERMINAL:
+            return FINISHED
+        return CLAIM if self.state in CLAIMABLE_STATES else None
+
+
+class JobAdmin:
+    """`rows` are the ledger's, inside or outside of a transaction."""
+
+    def __init__(self, rows: Rows, queues: Rows) -> None:
+        self._rows = rows
+        self._queues = queues
+
+    async def find(self, job_id: str, *, company_id: str | None) -> JobRow | None:
+        """A job; with `company_id`, only that company's."""
+        where: Document = {"_id": job_id}
+        if company_id is not None:
+            where["companyId"] = company_id
+        row = await self._rows.find_one(where)
+        return None if row is None else wire.convert(row, JobRow)
+
+    async def get(self, job_id: str, *, company_id: str | None = None) -> JobRow:
+        """Raises NotFound."""
+        job = await self.find(job_id, company_id=company_id)
+        if job is None:
+            raise NotFound("There is no such job")
+        return job
+
+    async def page(self, chosen: JobFilter, *, before: str | None, limit: int) -> list[JobRow]:
+        """Up to `limit` jobs, newest first, older than the id `before`."""
+        where = self._indexed(chosen)
+        if before is not None:
+            where["_id"] = {"$lt": before}
+        found = await self._rows.find(where, sort=(("_id", -1),), limit=limit)
+        return [wire.convert(row, JobRow) for row in found]
+
+    def _indexed(self, chosen: JobFilter) -> Document:
+        """The filter, so that the partial index of its state can serve it."""
+        where = chosen.where()
+        if chosen.state in TERMINAL:
+            where["finishedAt"] = CLAIMABLE["dueAt"]
+        elif chosen.state in CLAIMABLE_STATES:
+            where |= CLAIMABLE
+        return where
+
+    async def retry(self, job_id: str) -> JobRow:
+        """Run it as soon as possible: a dead or cancelled job gets its attempts once more.
+
+        Raises NotFound, or JobStateConflict for one that runs or completed, or
+        whose key another open job has by now.
+        """
+        job = await self.get(job_id)
+        if job.state in (State.RUNNING, State.COMPLETED):
+            raise JobStateConflict(f"The job is {job.state}; only others can be retried")
+        await self._retry({"_id": job_id, "state": str(job.state)})
+        return await self.get(job_id)
+
+    async def _retry(self, where: Document) -> int:
+        budget = {
+            "$add": [{"$subtract": ["$attempt", {"$ifNull": ["$lapses", 0]}]}, "$maxAttempts"]
+        }
+        was_terminal = {"$in": ["$state", [str(state) for state in TERMINAL]]}
+        open_key = {
+            "$cond": [
+                {"$eq": [{"$type": "$key"}, "missing"]},
+                "$$REMOVE",
+                {"$concat": [{"$ifNull": ["$companyId", "None"]}, ":", "$kind", ":", "$key"]},
+            ]
+        }
+        again = {
+            "maxAttempts": {"$cond": [was_terminal, budget, "$maxAttempts"]},
+            "state": str(State.AVAILABLE),
+            "dueAt": "$$NOW",
+            "openKey": open_key,
+        }
+        cleared = ["finishedAt", "cancelledBy"]
+        try:
+            return await self._rows.update_many(where, [{"$set": again}, {"$unset": cleared}])
+        except Duplicate as error:
+            raise JobStateConflict("Another open job has the same key") from error
+
+    async def cancel(self, job_id: str, *, by: str) -> JobRow:
+        """End it: a waiting job at once, a running one within about a second.
+
+        Raises NotFound, or JobStateConflict for one that has ended.
+        """
+        job = await self.get(job_id)
+        if job.state in TERMINAL:
+            raise JobStateConflict(f"The job is {job.state} already")
+        if job.state is State.RUNNING:
+            where = {"_id": job_id, "state": str(State.RUNNING)}
+            await self._rows.update_one(where, {"$set": {"cancelledBy": by}})
+        else:
+            await self._cancel({"_id": job_id, **CLAIMABLE})
+        return await self.get(job_id)
+
+    async def _cancel(self, where: Document) -> int:
+        ended = {"state": str(State.CANCELLED), "finishedAt": "$$NOW"}
+        return await self._rows.update_many(
+            where, [{"$set": ended}, {"$unset": ["dueAt", "openKey"]}]
+        )
+
+    async def count(self, chosen: JobFilter) -> int:
+        """How many jobs a bulk verb would touch; stops counting at a million."""
+        return await self._rows.count(self._indexed(chosen), limit=1_000_000)
+
+    async def clear(self, chosen: JobFilter) -> int:
+        """Delete the chosen jobs; running ones are never among them. How many."""
+        where = {**self._indexed(chosen), "lease": {"$exists": False}}
+        deleted = 0
+        while ids := await self._some(where, chosen):
+            deleted += await self._rows.delete_many(
+                {"_id": {"$in": ids}, "lease": {"$exists": False}}
+            )
+        return deleted
+
+    async def retry_all(self, chosen: JobFilter) -> int:
+        """Retry the chosen dead, cancelled or waiting jobs; how many."""
+        where = self._indexed(chosen)
+        retried = 0
+        while ids := await self._some(where, chosen):
+            retried += await self._retry({"_id": {"$in": ids}, "state": str(chosen.state)})
+            if chosen.state not in TERMINAL:
+                break  # they stay among the chosen: one round reaches what waits now
+        return retried
+
+    async def _some(self, where: Document, chosen: JobFilter) -> list[str]:
+        options: dict[str, Any] = {"hint": hint} if (hint := chosen.hint()) else {}
+        found = await self._rows.find(where, limit=_BATCH, projection={"_id": 1}, **options)
+        return [row["_id"] for row in found]
+
+    async def set_paused(self, queue: Queue, *, is_paused: bool) -> None:
+        change = {"$set": {"isPaused": is_paused}}
+        await self._queues.update_one({"_id": str(queue)}, change, upsert=True)

@@ -1,0 +1,117 @@
+"""The leader's side of the ledger: take back what lost consumers held, ring, trim, count."""
+
+from datetime import timedelta
+
+from novapulse.core.jobs.kinds import Queue
+from novapulse.core.jobs.ledger import CLAIM, CLAIMABLE, DUE, FINISHED, error_added
+from novapulse.core.jobs.rows import JOBS
+from novapulse.core.jobs.states import MAX_LAPSES, State
+from novapulse.core.mongo import Database, Document
+
+_TRIM_BATCH = 5_000
+# A job that was cut off waits before its next start: what kills consumers must
+# not kill the next one at once, and its neighbours get out of its way.
+_LAPSE_DELAY_MILLISECONDS = 1_000
+
+
+async def release(db: Database, lost: Document, *, reason: str) -> int:
+    """Return running jobs whose lease matches `lost` to their queue; how many.
+
+    The start stays counted in `attempt`, and is taken out of the budget by
+    `lapses`. A job that lost its consumer `MAX_LAPSES` times is dead.
+    """
+    lapses = {"$add": [{"$ifNull": ["$lapses", 0]}, 1]}
+    is_poison = {"$gte": [lapses, MAX_LAPSES]}
+    wait = {"$multiply": [{"$ifNull": ["$lapses", 0]}, _LAPSE_DELAY_MILLISECONDS]}
+    was_cancelled = {"$ne": [{"$type": "$cancelledBy"}, "missing"]}
+    ends = {"$or": [is_poison, was_cancelled]}
+    after = {
+        "$switch": {
+            "branches": [
+                {"case": was_cancelled, "then": str(State.CANCELLED)},
+                {"case": is_poison, "then": str(State.DEAD)},
+            ],
+            "default": str(State.AVAILABLE),
+        }
+    }
+    change = {
+        "lapses": lapses,
+        "errors": error_added(reason),
+        "state": after,
+        "dueAt": {"$cond": [ends, "$$REMOVE", {"$add": ["$$NOW", wait]}]},
+        "finishedAt": {"$cond": [ends, "$$NOW", "$$REMOVE"]},
+        "openKey": {"$cond": [ends, "$$REMOVE", "$openKey"]},
+    }
+    return await db.platform(JOBS).update_many(lost, [{"$set": change}, {"$unset": "lease"}])
+
+
+async def release_lapsed(db: Database) -> int:
+    """Take back what lost machines held; leases of live consumers are renewed in time."""
+    lapsed = {"lease.until": CLAIMABLE["dueAt"], "$expr": {"$lt": ["$lease.until", "$$NOW"]}}
+    return await release(db, lapsed, reason="the lease lapsed: its consumer went silent")
+
+
+async def release_held(db: Database, holders: Document, *, reason: str) -> int:
+    """Take back what the owners that match `holders` (a filter on the owner) held."""
+    held = {"lease.until": CLAIMABLE["dueAt"], "lease.owner": holders}
+    return await release(db, held, reason=reason)
+
+
+async def due_queues(db: Database) -> list[str]:
+    """Queues with due work: for the scheduler to ring again."""
+    rows = db.platform(JOBS)
+    found = []
+    for queue in Queue:
+        due = {"queue": str(queue), **CLAIMABLE, **DUE}
+        if await rows.find(due, limit=1, hint=CLAIM, projection={"_id": 1}):
+            found.append(str(queue))
+    return found
+
+
+async def trim(db: Database, *, keep_completed: timedelta, keep_most: int, keep: timedelta) -> int:
+    """Delete what finished long enough ago; how many rows.
+
+    Completed jobs stay for `keep_completed` and at most `keep_most` a queue,
+    dead and cancelled ones for `keep`.
+    """
+    deleted = 0
+    for queue in Queue:
+        for state in (State.COMPLETED, State.CANCELLED, State.DEAD):
+            longest = keep_completed if state is State.COMPLETED else keep
+            deleted += await _trim_old(db, queue, state=state, longest=longest)
+        deleted += await _trim_surplus(db, queue, keep_most=keep_most)
+    return deleted
+
+
+async def _trim_old(db: Database, queue: Queue, *, state: State, longest: timedelta) -> int:
+    cut = {"$subtract": ["$$NOW", round(longest.total_seconds() * 1000)]}
+    old = {
+        "queue": str(queue),
+        "state": str(state),
+        "finishedAt": CLAIMABLE["dueAt"],
+        "$expr": {"$lt": ["$finishedAt", cut]},
+    }
+    return await _delete(db, await _ids(db, old, limit=_TRIM_BATCH))
+
+
+async def _trim_surplus(db: Database, queue: Queue, *, keep_most: int) -> int:
+    rows = db.platform(JOBS)
+    completed = {
+        "queue": str(queue),
+        "state": str(State.COMPLETED),
+        "finishedAt": CLAIMABLE["dueAt"],
+    }
+    number = await rows.count(completed, limit=keep_most + _TRIM_BATCH, hint=FINISHED)
+    surplus = number - keep_most
+    return await _delete(db, await _ids(db, completed, limit=surplus)) if surplus > 0 else 0
+
+
+async def _ids(db: Database, where: Document, *, limit: int) -> list[str]:
+    found = await db.platform(JOBS).find(
+        where, sort=(("finishedAt", 1),), limit=limit, hint=FINISHED, projection={"_id": 1}
+    )
+    return [row["_id"] for row in found]
+
+
+async def _delete(db: Database, ids: list[str]) -> int:
+    return await db.platform(JOBS).delete_many({"_id": {"$in": ids}}) if ids else 0

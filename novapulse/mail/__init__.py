@@ -1,0 +1,1 @@
+"""Mail: one job kind, and where messages go."""
