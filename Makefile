@@ -3,7 +3,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check bench build lock clean always
+.PHONY: help setup run test check bench bench-jobs chaos build lock clean always
 
 # Any CPython from 3.11 with pip and venv: `make setup PYTHON=python3.13`.
 # Unless told again, an existing environment keeps the Python it was made with.
@@ -22,7 +22,7 @@ FETCHED := .stores/fetched
 STORES := .stores/bin/mongod .stores/bin/redis-server
 
 help: ## List the targets
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
 	@echo 'ARGS="…" is passed on by run, test and bench.'
 
 setup: $(INSTALLED) $(FETCHED) ## Make .venv from requirements.lock and fetch the stores
@@ -42,6 +42,12 @@ check: setup ## Lint, formatting, types, import contracts, house rules
 
 bench: setup ## Measure; prints figures, asserts nothing about time
 	@exec $(BIN)/python -m pytest -s --timeout=0 tests/benchmarks $(ARGS)
+
+bench-jobs: setup ## Race with BullMQ and stock Huey (needs node and npm)
+	@exec $(BIN)/python -m pytest -s --timeout=0 tests/benchmarks/jobs $(ARGS)
+
+chaos: setup ## Kill everything at random for minutes: nothing that was accepted may be lost
+	@CHAOS_TASKS=20000 CHAOS_KILLS=10 exec $(BIN)/python -m pytest -s tests/chaos $(ARGS)
 
 build: setup ## Build the source archive and the wheel into dist/
 	$(BIN)/python -m hatchling build -d dist

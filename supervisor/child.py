@@ -1,20 +1,25 @@
 """The child's side of supervision: its link to the supervisor and the listeners it inherits.
 
-The link carries JSON lines up (`{"ready": {...}}`, `{"beat": true}`, `{"status": "..."}`).
-Its end means that the supervisor is gone. Nothing here blocks or minds a supervisor
-that is gone; without one, `Link.from_environ()` is None and the program runs alone.
+The link carries JSON lines up (`{"ready": {...}}`, `{"beat": true}`, `{"status": "..."}`,
+`{"replace": "why"}`) and down (what the program tells its children, each with a `number`
+that the child repeats in `{"took": number}` when it has followed it). Its end means that
+the supervisor is gone. Nothing here blocks or minds a supervisor that is gone; without
+one, `Link.from_environ()` is None and the program runs alone.
 """
 
 import os
 import socket
 from collections.abc import Callable, MutableMapping
 
-from supervisor.lines import encode_frame
+from supervisor.lines import LineBuffer, decode_frame, encode_frame
 from supervisor.prctl import set_parent_death_signal
 
 __all__ = ["Link", "attend", "set_parent_death_signal"]
 
 _BEAT = encode_frame({"beat": True})
+_MESSAGE_LIMIT_BYTES = 64 * 1024
+
+Message = dict[str, object]
 
 
 class Link:
@@ -33,6 +38,9 @@ class Link:
         self.instance = instance
         self.listeners = listeners or {}
         self.beat_seconds = beat_seconds
+        self._lines = LineBuffer(_MESSAGE_LIMIT_BYTES)
+        self._unheard: list[Message] = []
+        self._is_gone = False
 
     @classmethod
     def from_environ(cls, environ: MutableMapping[str, str] = os.environ) -> "Link | None":
@@ -65,16 +73,34 @@ class Link:
         """A short text that the supervisor's status shows beside this process."""
         self._send(encode_frame({"status": status}))
 
+    def ask_replacement(self, reason: str) -> None:
+        """Ask for a new incarnation in this one's place; it may take a while, or not come."""
+        self._send(encode_frame({"replace": reason}))
+
+    def took(self, message: Message) -> None:
+        """Confirm that a message was followed."""
+        self._send(encode_frame({"took": message.get("number")}))
+
+    def receive(self) -> list[Message]:
+        """The messages that came since the last call; never waits."""
+        self._read()
+        messages, self._unheard = self._unheard, []
+        return messages
+
     def is_gone(self) -> bool:
         """Has the supervisor ended? Never waits."""
+        self._read()
+        return self._is_gone
+
+    def _read(self) -> None:
         try:
-            while self._connection.recv(4096):
-                pass
+            while data := self._connection.recv(4096):
+                self._unheard += map(decode_frame, self._lines.feed(data))
         except BlockingIOError:
-            return False
+            return
         except OSError:
-            return True
-        return True
+            pass
+        self._is_gone = True
 
     def fileno(self) -> int:
         return self._connection.fileno()
@@ -96,9 +122,16 @@ def _adopt(fd: int) -> socket.socket:
     return socket.socket(fileno=fd)
 
 
-async def attend(link: Link, *, on_gone: Callable[[], None]) -> None:
+async def attend(
+    link: Link,
+    *,
+    on_gone: Callable[[], None],
+    on_message: Callable[[Message], None] = lambda _message: None,
+    on_beat: Callable[[], None] = lambda: None,
+) -> None:
     """Beat from the running event loop until the supervisor is gone, then call `on_gone`.
 
+    A message counts as followed when `on_message` returns; an error in it leaves it unconfirmed.
     Run it as a task; cancel it when the process ends by itself.
     """
     import asyncio
@@ -107,6 +140,9 @@ async def attend(link: Link, *, on_gone: Callable[[], None]) -> None:
     gone = asyncio.Event()
 
     def look() -> None:
+        for message in link.receive():
+            on_message(message)
+            link.took(message)
         if link.is_gone():
             loop.remove_reader(link.fileno())
             gone.set()
@@ -115,6 +151,7 @@ async def attend(link: Link, *, on_gone: Callable[[], None]) -> None:
     try:
         while not gone.is_set():
             link.beat()
+            on_beat()
             try:
                 async with asyncio.timeout(link.beat_seconds):
                     await gone.wait()

@@ -1,7 +1,8 @@
 """Talking to a running supervisor: JSON lines on a unix socket that only its user may open.
 
 A request is `{"verb": "status"}`; its answer `{"ok": true, ...}` or `{"ok": false,
-"error": "..."}`. After `subscribe` the connection carries events until either side ends.
+"error": "...", ...}`. What takes long sends `{"progress": "..."}` before its answer.
+After `subscribe` the connection carries events until either side ends.
 The server side is driven by the loop and bounded per connection: garbage gets an error
 and the end of the line, a subscriber that does not read is dropped.
 """
@@ -12,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 from supervisor.lines import LineBuffer, decode_frame, encode_frame
 from supervisor.listeners import bind_unix
@@ -24,11 +25,31 @@ _UNREAD_LIMIT_BYTES = 1 << 20
 _CONNECTION_LIMIT = 64
 
 Frame = dict[str, Any]
-Verb = Callable[[Mapping[str, object]], Frame]
+
+
+class Reply(Protocol):
+    """The way back to who asked; gone when that one hung up, which is fine."""
+
+    def progress(self, text: str) -> None:
+        """Say what is being done."""
+
+    def finish(self, answer: Mapping[str, object]) -> None:
+        """Answer well, once."""
+
+    def refuse(self, refusal: "ControlError") -> None:
+        """Answer badly, once."""
+
+
+# Returns its answer's fields, or None and finishes the reply later.
+Verb = Callable[[Mapping[str, object], Reply], Frame | None]
 
 
 class ControlError(Exception):
-    """The supervisor refused a request, or did not answer it."""
+    """The supervisor refused a request, or did not answer it; `facts` are the answer's fields."""
+
+    def __init__(self, message: str, **facts: object) -> None:
+        super().__init__(message)
+        self.facts = facts
 
 
 class NotRunning(ControlError):
@@ -38,7 +59,8 @@ class NotRunning(ControlError):
 class ControlServer:
     """Serves `verbs`, each a function from a request to the fields of its answer.
 
-    A verb refuses by raising ControlError; `subscribe` is built in.
+    A verb refuses by raising ControlError, or answers later by its Reply; `subscribe`
+    is built in.
     """
 
     def __init__(self, reactor: Reactor, path: Path, verbs: Mapping[str, Verb]) -> None:
@@ -64,7 +86,9 @@ class ControlServer:
             connection.send(encode_frame({"ok": False, "error": "a request is one JSON object"}))
             connection.finish()
             return
-        connection.send(encode_frame(self._serve(request, connection)))
+        answer = self._serve(request, connection)
+        if answer is not None:
+            connection.send(encode_frame(answer))
 
     def forget(self, connection: "_Connection") -> None:
         self._connections.discard(connection)
@@ -94,7 +118,7 @@ class ControlServer:
             return
         self._connections.add(_Connection(self._reactor, peer, self))
 
-    def _serve(self, request: Mapping[str, object], connection: "_Connection") -> Frame:
+    def _serve(self, request: Mapping[str, object], connection: "_Connection") -> Frame | None:
         name = request.get("verb")
         if name == "subscribe":
             connection.is_subscribed = True
@@ -104,9 +128,28 @@ class ControlServer:
             known = ", ".join(sorted((*self._verbs, "subscribe")))
             return {"ok": False, "error": f"no such verb: {str(name)[:50]!r}; there are {known}"}
         try:
-            return {"ok": True, **verb(request)}
+            answer = verb(request, _LaterReply(connection))
         except ControlError as refusal:
-            return {"ok": False, "error": str(refusal)}
+            return _refusal_frame(refusal)
+        return None if answer is None else {"ok": True, **answer}
+
+
+def _refusal_frame(refusal: ControlError) -> Frame:
+    return {**refusal.facts, "ok": False, "error": str(refusal)}
+
+
+class _LaterReply:
+    def __init__(self, connection: "_Connection") -> None:
+        self._connection = connection
+
+    def progress(self, text: str) -> None:
+        self._connection.send(encode_frame({"progress": text}))
+
+    def finish(self, answer: Mapping[str, object]) -> None:
+        self._connection.send(encode_frame({"ok": True, **answer}))
+
+    def refuse(self, refusal: ControlError) -> None:
+        self._connection.send(encode_frame(_refusal_frame(refusal)))
 
 
 class _Connection:
@@ -215,7 +258,12 @@ class ControlClient:
     def call(self, verb: str, **arguments: object) -> Frame:
         """One request, and the fields of its answer."""
         with _Conversation(self._path, self._timeout) as conversation:
-            return conversation.ask(verb, **arguments)
+            return conversation.ask(verb, arguments)
+
+    def follow(self, verb: str, *, progress: Callable[[str], None], **arguments: object) -> Frame:
+        """As `call`, for what takes as long as it takes; hears what is being done."""
+        with _Conversation(self._path, self._timeout) as conversation:
+            return conversation.ask(verb, arguments, progress=progress)
 
 
 class _Conversation:
@@ -246,16 +294,25 @@ class _Conversation:
     ) -> None:
         self._connection.close()
 
-    def ask(self, verb: str, **arguments: object) -> Frame:
+    def ask(
+        self,
+        verb: str,
+        arguments: Mapping[str, object] | None = None,
+        *,
+        progress: Callable[[str], None] | None = None,
+    ) -> Frame:
         try:
-            self._connection.sendall(encode_frame({**arguments, "verb": verb}))
+            self._connection.sendall(encode_frame({**(arguments or {}), "verb": verb}))
         except OSError as error:
             raise ControlError(f"the supervisor did not take the request: {error}") from error
-        answer = self.read(self._timeout)
+        timeout = self._timeout if progress is None else None
+        while (answer := self.read(timeout)) is not None and "progress" in answer:
+            if progress is not None:
+                progress(str(answer["progress"]))
         if answer is None:
             raise ControlError("the supervisor ended before it answered")
         if answer.pop("ok", False) is not True:
-            raise ControlError(str(answer.get("error", "refused without a reason")))
+            raise ControlError(str(answer.pop("error", "refused without a reason")), **answer)
         return answer
 
     def read(self, timeout_seconds: float | None) -> Frame | None:

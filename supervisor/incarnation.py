@@ -5,7 +5,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from supervisor.lines import LineBuffer, decode_frame
+from supervisor.lines import LineBuffer, decode_frame, encode_frame
 from supervisor.machine import BecameReady, Event, Heard
 from supervisor.probe import ProbeRun
 from supervisor.reactor import READ, Reactor
@@ -22,11 +22,17 @@ _BEAT = b'{"beat":true}'
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ears:
-    """Where an incarnation reports to."""
+    """Where an incarnation reports to.
+
+    `asked` is a child's own wish to be replaced, and `took` that it has followed the
+    last thing it was told.
+    """
 
     event: Callable[[Event], None]
     line: Callable[[bytes], None]
     ended: Callable[[], None]
+    asked: Callable[[str], None]
+    took: Callable[[], None]
 
 
 class Incarnation:
@@ -39,6 +45,9 @@ class Incarnation:
         self.instance = spawned.instance
         self.started_at = reactor.now()
         self.status_text = ""
+        self.has_link = spawned.link is not None
+        self.told = 0
+        self.took = 0
         self._spawned = spawned
         self._reactor = reactor
         self._ears = ears
@@ -55,6 +64,17 @@ class Incarnation:
 
     def signal(self, number: int) -> None:
         send_signal(self._spawned.pidfd, number)
+
+    def tell(self, **message: object) -> None:
+        """Send a message down the link; `took` reaches `told` when the child has followed it."""
+        link = self._spawned.link
+        if link is None:
+            return
+        self.told += 1
+        try:
+            link.send(encode_frame({**message, "number": self.told}))
+        except OSError:
+            pass  # it stands still or has ended: it will not be heard to take it
 
     def kill(self) -> None:
         kill_group(self.pid)
@@ -133,6 +153,11 @@ class Incarnation:
             return  # what we can not read is no sign of life
         if "status" in frame:
             self.status_text = str(frame["status"])[:200]
+        if "replace" in frame:
+            self._ears.asked(str(frame["replace"])[:200])
+        if isinstance(took := frame.get("took"), int):
+            self.took = took
+            self._ears.took()
         ready = frame.get("ready")
         if isinstance(ready, dict) and self._is_own(ready):
             self._ears.event(BecameReady())

@@ -1,16 +1,20 @@
 """The supervisor: starts a program's processes, keeps them running, stops them in order.
 
 One thread, one loop. Here is what concerns the whole: first start, readiness, stop
-order, and who is told; what happens to one process is `roster` and `machine`.
+order, and who is told; what happens to one process is `roster` and `machine`, what
+changes the running table is `operations`.
 """
 
 import os
 import signal
 import socket
+import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from supervisor.control import ControlServer
+from supervisor.control import ControlServer, Frame, Reply
+from supervisor.desk import Desk, Planner
 from supervisor.lock import InstanceLock
 from supervisor.machine import (
     HurryAsked,
@@ -20,7 +24,10 @@ from supervisor.machine import (
     State,
     StopAsked,
 )
+from supervisor.operations import Operations
+from supervisor.place import Life
 from supervisor.prctl import become_subreaper
+from supervisor.procfs import find_rss_bytes
 from supervisor.reactor import WRITE, Reactor, SignalWatch
 from supervisor.report import Record, json_line, record
 from supervisor.roster import News, Roster
@@ -29,16 +36,37 @@ from supervisor.seat import Seat
 from supervisor.sinks import LogSink
 from supervisor.spec import ProcessSpec, check_specs
 
-_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _TROUBLE = frozenset({State.UNHEALTHY, State.BACKOFF, State.QUARANTINED, State.CONFIG_ERROR})
+
+
+def _ignore(*_arguments: object) -> None:
+    """What a program does that wants to hear nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """What the supervised program has to say itself.
+
+    `on_ready` is called once, when every required process is ready for the first time,
+    `on_change` with the status after every change, `on_stopping` before the first process
+    is told to stop. `planners` are control verbs that change the table; SIGHUP runs
+    `reload`, and without that is a stop. `facts` are its part of the status.
+    """
+
+    on_ready: Callable[[], None] = _ignore
+    on_change: Callable[[Frame], None] = _ignore
+    on_stopping: Callable[[], None] = _ignore
+    planners: Mapping[str, Planner] = field(default_factory=dict)
+    facts: Callable[[], Frame] = dict
 
 
 class Supervisor:
     """Keeps the processes of `specs` running from `run()` until an ordered stop.
 
-    `listeners` stay the caller's to close. `on_ready` is called once, when every required
-    process is ready for the first time. `lock` may be held already, so that a program can
-    prepare its state directory under it. `describe` renders the supervisor's own log lines.
+    `listeners` stay the caller's to close; each spawn looks them up anew. `lock` may be held
+    already, so that a program can prepare its state directory under it. `describe` renders
+    the supervisor's own log lines.
     """
 
     def __init__(
@@ -49,34 +77,48 @@ class Supervisor:
         control_path: Path,
         lock: InstanceLock,
         log: LogSink,
-        on_ready: Callable[[], None] | None = None,
+        program: Program | None = None,
         describe: Callable[[Record], bytes] = json_line,
     ) -> None:
         check_specs(specs, listeners)
         self._control_path = control_path
         self._lock = lock
         self._log = log
-        self._on_ready = on_ready
+        self._program = program or Program()
         self._describe = describe
         self._reactor = Reactor()
-        news = News(line=log.write, changed=self._tell_state, exited=self._tell_exit)
+        news = News(
+            line=log.write,
+            changed=self._tell_state,
+            exited=self._tell_exit,
+            wishes=self._hear_wish,
+        )
         self._roster = Roster(specs, listeners=listeners, reactor=self._reactor, news=news)
+        self._operations = Operations(self._roster, self._reactor, ended=self._operation_ended)
+        self._desk = Desk(
+            self._roster, self._operations, planners=self._program.planners, say=self._say
+        )
         self._notifier = Notifier.from_environ()
         self._was_ready = False
         self._is_stopping = False
         self._is_over = False
         self._exit_code = 0
         self._status_text = ""
+        self._announced: list[str] = []
+        self._started_at = self._reactor.now()
+        self._terminals = [fd for fd in (0, 1, 2) if os.isatty(fd)]
         self._log_fd: int | None = None
 
     @property
     def state(self) -> str:
-        """`starting`, `ready`, `degraded` or `stopping`."""
+        """`starting`, `ready`, `drained`, `degraded` or `stopping`."""
         if self._is_stopping:
             return "stopping"
         if not self._was_ready:
             return "starting"
-        return "ready" if self._is_whole() else "degraded"
+        if not self._is_whole():
+            return "degraded"
+        return "drained" if self._roster.is_drained else "ready"
 
     def run(self) -> int:
         """Run once, in the main thread, until stopped; the exit code for the program.
@@ -91,8 +133,8 @@ class Supervisor:
         try:
             self._lock.acquire()
             become_subreaper()
-            verbs = {"status": self._status, "stop": self._stop}
-            numbers = (*_STOP_SIGNALS, signal.SIGCHLD)
+            verbs = {"status": self._status, "stop": self._stop, **self._desk.verbs()}
+            numbers = (*_STOP_SIGNALS, signal.SIGHUP, signal.SIGCHLD)
             with SignalWatch(self._reactor, numbers, self._on_signal):
                 self._control = ControlServer(self._reactor, self._control_path, verbs)
                 try:
@@ -130,24 +172,38 @@ class Supervisor:
     def _on_signal(self, number: int) -> None:
         if number == signal.SIGCHLD:
             self._roster.reap()
+        elif number == signal.SIGHUP and self._desk.can_reload and not self._lost_terminal():
+            if not self._is_stopping:
+                self._desk.reload()
         elif not self._is_stopping:
             self._begin_stop(signal.Signals(number).name)
         elif number != signal.SIGHUP:
             self._say("warning", "stop hurried")
             self._roster.post(HurryAsked())
 
+    def _lost_terminal(self) -> bool:
+        """Whoever closes the terminal that we run in wants us to end, not to reload."""
+        return not all(map(os.isatty, self._terminals))
+
     def _excuse_silence(self, seconds: float) -> None:
         self._say("warning", "supervisor was paused", seconds=round(seconds, 1))
         self._roster.post(Paused(seconds))
 
-    def _tell_state(self, seat: Seat) -> None:
-        slot = seat.slot
+    def _hear_wish(self, seat: Seat, reason: str) -> None:
+        if not self._is_stopping:
+            self._desk.replace(seat, reason)
+
+    def _operation_ended(self, _name: str) -> None:
+        if not self._operations.names and self._was_ready:
+            self._notifier.notify(READY=1)
+
+    def _tell_state(self, seat: Seat, life: Life) -> None:
+        slot = life.slot
         reason = slot.verdict or slot.reason
-        self._control.publish(
-            {"state": {**seat.identity(), "state": slot.state.value, "reason": reason}}
-        )
+        identity = seat.identity(life.key)
+        self._control.publish({"state": {**identity, "state": slot.state.value, "reason": reason}})
         level = "warning" if slot.state in _TROUBLE else "info"
-        self._say(level, f"process {slot.state}", **seat.identity(), reason=reason)
+        self._say(level, f"process {slot.state}", **identity, reason=reason)
 
     def _tell_exit(self, seat: Seat, identity: Mapping[str, object], code: int) -> None:
         reason = seat.slot.reason
@@ -163,6 +219,8 @@ class Supervisor:
         self._is_stopping = True
         self._notifier.notify(STOPPING=1)
         self._say("info", "supervisor stopping", reason=reason)
+        self._operations.cancel("the supervisor is stopping")
+        self._program.on_stopping()
         self._roster.post(RetireAsked())
 
     def _review(self) -> None:
@@ -172,8 +230,11 @@ class Supervisor:
             self._was_ready = True
             self._say("info", "supervisor ready")
             self._notifier.notify(READY=1)
-            if self._on_ready is not None:
-                self._on_ready()
+            self._program.on_ready()
+        if not self._is_stopping:
+            self._operations.look()
+            self._announce_operations()
+        self._program.on_change(self._describe_all())
         text = self._summary()
         if text != self._status_text:
             self._status_text = text
@@ -181,7 +242,7 @@ class Supervisor:
 
     def _continue_stop(self) -> None:
         """Stop the lowest rank that still lives; the next one when it is gone."""
-        live = [seat for seat in self._roster.seats if seat.slot.is_live]
+        live = [seat for seat in self._roster.seats if seat.place.is_live]
         if not live:
             self._is_over = True
             return
@@ -191,7 +252,7 @@ class Supervisor:
                 self._roster.post(StopAsked(), seat)
 
     def _is_whole(self) -> bool:
-        return all(seat.is_serving for seat in self._roster.seats if seat.spec.required)
+        return all(seat.is_serving for seat in self._roster.seats if seat.is_expected)
 
     def _summary(self) -> str:
         seats = self._roster.seats
@@ -205,12 +266,31 @@ class Supervisor:
             # Twice per period, as sd_watchdog_enabled(3) advises.
             self._reactor.call_later(self._notifier.watchdog_seconds / 2, self._ping_watchdog)
 
-    def _status(self, _request: Mapping[str, object]) -> dict[str, object]:
-        now = self._reactor.now()
-        processes = [seat.describe(now) for seat in self._roster.seats]
-        return {"state": self.state, "pid": os.getpid(), "processes": processes}
+    def _announce_operations(self) -> None:
+        """To the service manager; READY=1 follows when the last one has ended."""
+        names = self._operations.names
+        if names != self._announced and "reload" in names:
+            stamp = time.monotonic_ns() // 1000
+            self._notifier.notify(RELOADING=1, MONOTONIC_USEC=stamp)
+        self._announced = names
 
-    def _stop(self, _request: Mapping[str, object]) -> dict[str, object]:
+    def _describe_all(self) -> Frame:
+        now = self._reactor.now()
+        return {
+            "state": self.state,
+            "pid": os.getpid(),
+            "uptimeSeconds": round(now - self._started_at, 1),
+            "rssBytes": find_rss_bytes(os.getpid()),
+            "isDrained": self._roster.is_drained,
+            "operations": self._operations.names,
+            "program": self._program.facts(),
+            "processes": [row for seat in self._roster.seats for row in seat.describe(now)],
+        }
+
+    def _status(self, _request: Mapping[str, object], _reply: Reply) -> Frame:
+        return self._describe_all()
+
+    def _stop(self, _request: Mapping[str, object], _reply: Reply) -> Frame:
         if not self._is_stopping:
             self._begin_stop("control request")
         return {"state": self.state}

@@ -6,8 +6,8 @@ stopped ──► blocked ──► starting ──► ready ──► draining 
                └── backoff, quarantined                       | config_error | done | stopped
 
 `draining` has its signal and finishes its work; `stopping` has SIGKILL and only its
-exit is awaited; `unhealthy` is being replaced. No I/O, no clock, no randomness here:
-the loop carries out the actions and draws the luck.
+exit is awaited; `unhealthy` is being replaced. A restart drains and starts again at once.
+No I/O, no clock, no randomness here: the loop carries out the actions and draws the luck.
 """
 
 from dataclasses import dataclass, replace
@@ -44,12 +44,14 @@ class Slot:
     `excused`: a need was away during this incarnation, so its exit does not count.
     `served_seconds`: how long the incarnation was ready, as far as it was heard of.
     `verdict`: why we are ending it; `reason`: how the last incarnation ended.
+    `renews`: it ends because a restart was asked, and the next one follows at once.
     """
 
     state: State = State.STOPPED
     since: float = 0.0
     due: float | None = None
     wanted: bool = False
+    renews: bool = False
     needs_met: bool = False
     excused: bool = False
     ready_at: float = 0.0
@@ -78,6 +80,11 @@ class RetireAsked:
 @dataclass(frozen=True, slots=True)
 class StopAsked:
     """Retire it and ask what runs to end."""
+
+
+@dataclass(frozen=True, slots=True)
+class RestartAsked:
+    """Begin anew, also out of a quarantine: drain what runs, then start at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +141,7 @@ class Paused:
 
 
 Event = (
-    StartAsked | RetireAsked | StopAsked | HurryAsked | NeedsMet | NeedsLost
+    StartAsked | RetireAsked | StopAsked | RestartAsked | HurryAsked | NeedsMet | NeedsLost
     | BecameReady | Heard | Refused | Exited | Tick | Paused
 )  # fmt: skip
 
@@ -174,7 +181,9 @@ def advance(spec: ProcessSpec, slot: Slot, *, event: Event, now: float) -> Step:
         case Heard() | BecameReady():
             return moment.heard(slot, event), ()
         case Exited():
-            return moment.exited(slot, event), ()
+            return moment.exited(slot, event)
+        case RestartAsked():
+            return moment.renew(slot)
         case NeedsMet():
             met = replace(slot, needs_met=True)
             return moment.launch(met) if slot.state is State.BLOCKED else (met, ())
@@ -199,19 +208,33 @@ class _Moment:
         if isinstance(event, StartAsked):
             wanted = replace(slot, wanted=True)
             return self.launch(wanted) if slot.state is State.STOPPED else (wanted, ())
-        retired = replace(slot, wanted=False)
+        retired = replace(slot, wanted=False, renews=False)
         if not slot.is_live:
             at_rest = slot.state in (State.STOPPED, State.DONE)
             return (retired if at_rest else self.enter(retired, State.STOPPED)), ()
         if isinstance(event, HurryAsked) and slot.state is not State.STOPPING:
             return self.kill(retired, slot.verdict or "hurried stop")
         if isinstance(event, StopAsked) and slot.state in (State.STARTING, State.READY):
-            stop = self.spec.stop
-            served = _served(slot, until=self.now)
-            leaving = replace(retired, served_seconds=served, verdict="stop asked")
-            draining = self.enter(leaving, State.DRAINING, due=self.now + stop.deadline_seconds)
-            return draining, (Signal(stop.signal),)
+            return self.drain(retired, "stop asked")
         return retired, ()
+
+    def renew(self, slot: Slot) -> Step:
+        if not slot.wanted:
+            return slot, ()
+        forgiven = replace(slot, exits=())
+        if not slot.is_live:
+            return self.launch(forgiven)
+        renewing = replace(forgiven, renews=True)
+        if slot.state in (State.STARTING, State.READY):
+            return self.drain(renewing, "restart asked")
+        return renewing, ()
+
+    def drain(self, slot: Slot, verdict: str) -> Step:
+        stop = self.spec.stop
+        served = _served(slot, until=self.now)
+        leaving = replace(slot, served_seconds=served, verdict=verdict)
+        draining = self.enter(leaving, State.DRAINING, due=self.now + stop.deadline_seconds)
+        return draining, (Signal(stop.signal),)
 
     def tick(self, slot: Slot) -> Step:
         if slot.due is None or self.now < slot.due:
@@ -275,18 +298,20 @@ class _Moment:
         killed = replace(slot, served_seconds=served, verdict=verdict)
         return self.enter(killed, State.STOPPING, due=due), (Kill(),)
 
-    def exited(self, slot: Slot, event: Exited) -> Slot:
+    def exited(self, slot: Slot, event: Exited) -> Step:
         if not slot.is_live:
-            return slot
+            return slot, ()
         reason = f"{slot.verdict}, {event.reason}" if slot.verdict else event.reason
         gone = replace(slot, verdict="", reason=reason)
+        if slot.wanted and slot.renews:
+            return self.launch(replace(gone, renews=False))
         if isinstance(self.spec.readiness, ExitReadiness) and event.code == 0:
-            return self.enter(gone, State.DONE)
+            return self.enter(gone, State.DONE), ()
         if not slot.wanted:
-            return self.enter(gone, State.STOPPED)
+            return self.enter(gone, State.STOPPED), ()
         if event.code == self.spec.restart.config_exit_code:
-            return self.enter(gone, State.CONFIG_ERROR)
-        return self.again(replace(gone, exits=self.exits_after(slot)), event.chance)
+            return self.enter(gone, State.CONFIG_ERROR), ()
+        return self.again(replace(gone, exits=self.exits_after(slot)), event.chance), ()
 
     def exits_after(self, slot: Slot) -> tuple[float, ...]:
         """The counting exits, after an incarnation that just ended."""

@@ -2,7 +2,8 @@
 
 Everything that happens becomes an event of one seat; `settle` carries out what the
 machine makes of it, until nothing changes any more. The order of a stop, the readiness
-of the whole and who is told of it are the supervisor's.
+of the whole and who is told of it are the supervisor's; rolls in their order are the
+operations'.
 """
 
 import os
@@ -24,24 +25,29 @@ from supervisor.machine import (
     NeedsMet,
     Signal,
     Spawn,
+    StartAsked,
+    StopAsked,
     Tick,
-    advance,
 )
+from supervisor.place import Life, Place, Turn, ask, hear, roll, swap_spec
 from supervisor.reactor import Reactor
 from supervisor.seat import Seat, serving_roles
 from supervisor.spawn import RUN_VARIABLE, exit_reason, spawn
-from supervisor.spec import ProcessSpec
+from supervisor.spec import Drain, ProcessSpec
 
 _CAN_NOT_START = 127
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class News:
-    """Whom the roster tells: a child's line; a new state; an exit (who it was, its code)."""
+    """Whom the roster tells: a child's line; a life in a new state; an exit (who it was,
+    its code); a child that wishes to be replaced, and why.
+    """
 
     line: Callable[[str, bytes], None]
-    changed: Callable[[Seat], None]
+    changed: Callable[[Seat, Life], None]
     exited: Callable[[Seat, Mapping[str, object], int], None]
+    wishes: Callable[[Seat, str], None]
 
 
 class Roster:
@@ -55,13 +61,14 @@ class Roster:
         reactor: Reactor,
         news: News,
     ) -> None:
-        self.seats = [Seat(spec) for spec in specs]
+        self.seats = [Seat.of(spec) for spec in specs]
+        self.is_drained = False
         self._listeners = listeners
         self._reactor = reactor
         self._news = news
         self._run_token = os.urandom(8).hex()
         self._guard = Guard(f"{RUN_VARIABLE}={self._run_token}")
-        self._events: deque[tuple[Seat, Event]] = deque()
+        self._events: deque[tuple[Seat, int | None, Event]] = deque()
         self._has_changed = True
 
     def open(self) -> None:
@@ -71,17 +78,55 @@ class Roster:
     def close(self) -> None:
         """Leave no process behind, whatever state it is in."""
         for seat in self.seats:
-            if seat.child is not None:
-                seat.child.kill()
-                seat.child.close()
-                seat.child = None
+            for child in seat.children.values():
+                child.kill()
+                child.close()
+            seat.children.clear()
         self._guard.finish()
         while (pid := _find_ended()) is not None:
             os.waitpid(pid, 0)
 
     def post(self, event: Event, *seats: Seat) -> None:
         """Queue an event for `seats`, or for all of them."""
-        self._events.extend((seat, event) for seat in seats or self.seats)
+        self._events.extend((seat, None, event) for seat in seats or self.seats)
+
+    def find(self, target: str) -> list[Seat]:
+        """The seats of a name, of a role, or of the roles below one (`consumer`)."""
+        named = [seat for seat in self.seats if seat.spec.name == target]
+        below = target + ":"
+        return named or [
+            seat
+            for seat in self.seats
+            if seat.spec.role == target or seat.spec.role.startswith(below)
+        ]
+
+    def roll(self, seat: Seat, spec: ProcessSpec) -> None:
+        """Begin to replace what is in the seat; its place tells how that ends."""
+        self._take(seat, roll(seat.place, spec, self._reactor.now()))
+
+    def swap(self, seat: Seat, spec: ProcessSpec) -> None:
+        """Let `spec` hold from the seat's next decision on."""
+        seat.place = swap_spec(seat.place, spec)
+
+    def add(self, spec: ProcessSpec, *, index: int) -> None:
+        """A new seat at `index` of the table."""
+        seat = Seat.of(spec)
+        self.seats.insert(index, seat)
+        self._has_changed = True
+        if self.is_drained and spec.drain is Drain.STOP:
+            seat.is_paused = True
+        else:
+            self.post(StartAsked(), seat)
+
+    def remove(self, seat: Seat) -> None:
+        """Drain the seat; it goes when its last child has ended."""
+        seat.is_retired = True
+        self._has_changed = True
+        self.post(StopAsked(), seat)
+
+    def touch(self) -> None:
+        """Have the whole looked at again: time has passed."""
+        self._has_changed = True
 
     def settle(self, review: Callable[[], None]) -> None:
         """Carry out what is queued; `review` looks at the whole after each change of states."""
@@ -89,64 +134,79 @@ class Roster:
             self._drain()
             if self._has_changed:
                 self._has_changed = False
+                gone = [seat for seat in self.seats if seat.is_retired and not seat.place.is_live]
+                self.seats = [seat for seat in self.seats if seat not in gone]
                 self._review_needs()
                 review()
 
     def reap(self) -> None:
         """Bury every child that ended: ours, the guard, and the orphans we adopted."""
-        children = {seat.child.pid: seat for seat in self.seats if seat.child is not None}
+        owners = {
+            child.pid: (seat, key) for seat in self.seats for key, child in seat.children.items()
+        }
         while (pid := _find_ended()) is not None:
-            if (seat := children.get(pid)) is not None and seat.child is not None:
-                self._bury(seat, seat.child)
+            seat, key = owners.pop(pid, (None, 0))
+            child = None if seat is None else seat.children.get(key)
+            if seat is not None and child is not None:
+                self._bury(seat, key, child)
             else:
                 os.waitpid(pid, 0)
                 if pid == self._guard.pid:
-                    self._guard.start(children)
+                    self._guard.start(owners)
 
-    def _bury(self, seat: Seat, child: Incarnation) -> None:
-        if seat.child is not child:
+    def _bury(self, seat: Seat, key: int, child: Incarnation) -> None:
+        if seat.children.get(key) is not child:
             return  # its end is seen twice: on its pidfd and by SIGCHLD
         self._drain()  # what it said before it ended comes first
-        identity = seat.identity()
+        if seat.children.get(key) is not child:
+            return  # and may have been that it was abandoned
+        identity = seat.identity(key)
         code = child.bury()
         self._guard.forget(child.pid)
-        seat.child = None
-        self._end(seat, identity, Exited(code, exit_reason(code), _draw()))
+        del seat.children[key]
+        self._end(seat, key, identity=identity, exited=Exited(code, exit_reason(code), _draw()))
 
-    def _end(self, seat: Seat, identity: Mapping[str, object], exited: Exited) -> None:
-        self._advance(seat, exited)
+    def _end(self, seat: Seat, key: int, *, identity: Mapping[str, object], exited: Exited) -> None:
+        self._take(seat, hear(seat.place, exited, key=key, now=self._reactor.now()))
         self._news.exited(seat, identity, exited.code)
 
     def _drain(self) -> None:
         while self._events:
-            self._advance(*self._events.popleft())
+            seat, key, event = self._events.popleft()
+            now = self._reactor.now()
+            if key is None:
+                self._take(seat, ask(seat.place, event, now))
+            else:
+                self._take(seat, hear(seat.place, event, key=key, now=now))
 
-    def _advance(self, seat: Seat, event: Event) -> None:
-        before = seat.slot
-        seat.slot, actions = advance(seat.spec, seat.slot, event=event, now=self._reactor.now())
+    def _take(self, seat: Seat, turn: Turn) -> None:
+        """Make the next place the seat's, and carry out its orders."""
+        before, (after, orders) = seat.place, turn
+        seat.place = after
         self._arm(seat)
-        for action in actions:
-            self._act(seat, action)
-        if seat.slot.wanted != before.wanted:
+        for key, action in orders:
+            self._act(seat, key, action)
+        if _outline(after) != _outline(before):
             self._has_changed = True
-        if seat.slot.state is not before.state:
-            self._has_changed = True
-            self._news.changed(seat)
+        states = {life.key: life.slot.state for life in before.lives}
+        for life in after.lives:
+            if life.slot.state is not states.get(life.key):
+                self._news.changed(seat, life)
 
-    def _act(self, seat: Seat, action: Action) -> None:
-        match action, seat.child:
+    def _act(self, seat: Seat, key: int, action: Action) -> None:
+        match action, seat.children.get(key):
             case Spawn(), _:
-                self._spawn(seat)
+                self._spawn(seat, key)
             case Signal(number=number), Incarnation() as child:
                 child.signal(number)
             case Kill(), Incarnation() as child:
                 child.kill()
             case Abandon(), Incarnation() as child:
                 child.close()
-                seat.child = None
+                del seat.children[key]
 
-    def _spawn(self, seat: Seat) -> None:
-        spec = seat.spec
+    def _spawn(self, seat: Seat, key: int) -> None:
+        spec = next(life.spec for life in seat.place.lives if life.key == key)
         instance = f"{spec.name}.{os.urandom(3).hex()}"
         seat.spawns += 1
         try:
@@ -155,30 +215,43 @@ class Roster:
             reason = f"can not start {spec.argv[0]}: {error.strerror or error}"
             failure = Exited(_CAN_NOT_START, reason, _draw())
             # From the loop, because the state that this event belongs to is still to be told.
-            identity = {**seat.identity(), "instance": instance}
-            self._reactor.call_later(0, partial(self._end, seat, identity, failure))
+            identity = {**seat.identity(key), "instance": instance}
+            later = partial(self._end, seat, key, identity=identity, exited=failure)
+            self._reactor.call_later(0, later)
             return
         self._guard.note(spawned.pid)
         ears = Ears(
-            event=lambda event: self.post(event, seat),
+            event=lambda event: self._events.append((seat, key, event)),
             line=partial(self._news.line, spec.name),
-            ended=lambda: self._bury(seat, child),
+            ended=lambda: self._bury(seat, key, child),
+            asked=lambda reason: self._hear_wish(seat, key, reason),
+            took=self.touch,
         )
         child = Incarnation(spec, spawned, reactor=self._reactor, ears=ears)
-        seat.child = child
+        seat.children[key] = child
+        if self.is_drained and spec.drain is Drain.BE_TOLD:
+            child.tell(drain=True)
+
+    def _hear_wish(self, seat: Seat, key: int, reason: str) -> None:
+        if key == seat.place.serving.key:
+            self._news.wishes(seat, reason)
 
     def _arm(self, seat: Seat) -> None:
-        """Have a timer at or before `due`; an early one finds nothing to do and arms again.
-
-        So a heartbeat, which only moves `due` on, costs no timer.
+        """For each life have a timer at or before `due`; an early one finds nothing to do
+        and arms again. So a heartbeat, which only moves `due` on, costs no timer.
         """
-        due = seat.slot.due
-        if seat.timer is not None and seat.timer.is_pending:
-            if due is not None and seat.timer.when <= due:
-                return
-            seat.timer.cancel()
-        if due is not None:
-            seat.timer = self._reactor.call_at(due, lambda: self.post(Tick(), seat))
+        dues = {life.key: life.slot.due for life in seat.place.lives}
+        for key in [key for key in seat.timers if key not in dues]:
+            seat.timers.pop(key).cancel()
+        for key, due in dues.items():
+            timer = seat.timers.get(key)
+            if timer is not None and timer.is_pending:
+                if due is not None and timer.when <= due:
+                    continue
+                timer.cancel()
+            if due is not None:
+                tick = partial(self._events.append, (seat, key, Tick()))
+                seat.timers[key] = self._reactor.call_at(due, tick)
 
     def _review_needs(self) -> None:
         serving = serving_roles(self.seats)
@@ -186,6 +259,12 @@ class Roster:
             is_met = seat.spec.needs <= serving
             if is_met != seat.slot.needs_met:
                 self.post(NeedsMet() if is_met else NeedsLost(), seat)
+
+
+def _outline(place: Place) -> object:
+    """What others look at: a heartbeat does not change it."""
+    lives = [(life.key, life.slot.state, life.slot.wanted) for life in place.lives]
+    return lives, place.is_settled, place.verdict
 
 
 def _draw() -> float:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from supervisor.incarnation import Incarnation
 from supervisor.machine import Slot, State
+from supervisor.place import Life, Place
 from supervisor.procfs import find_rss_bytes
 from supervisor.reactor import Timer
 from supervisor.spec import ProcessSpec
@@ -15,21 +16,48 @@ SERVING = frozenset({State.READY, State.DONE})
 
 @dataclass(slots=True)
 class Seat:
-    """A spec, its slot's state, and the incarnation that fills it now."""
+    """A place, and by the keys of its lives the children and timers that belong to them.
 
-    spec: ProcessSpec
-    slot: Slot = field(default_factory=Slot)
-    child: Incarnation | None = None
+    `is_retired`: the seat goes away with its last child. `is_paused`: it was stopped
+    because the whole is drained.
+    """
+
+    place: Place
+    children: dict[int, Incarnation] = field(default_factory=dict)
+    timers: dict[int, Timer] = field(default_factory=dict)
     spawns: int = 0
-    timer: Timer | None = None
+    is_retired: bool = False
+    is_paused: bool = False
+
+    @classmethod
+    def of(cls, spec: ProcessSpec) -> "Seat":
+        return cls(Place(serving=Life(0, spec)))
+
+    @property
+    def spec(self) -> ProcessSpec:
+        return self.place.serving.spec
+
+    @property
+    def slot(self) -> Slot:
+        return self.place.serving.slot
+
+    @property
+    def child(self) -> Incarnation | None:
+        """The one that serves."""
+        return self.children.get(self.place.serving.key)
 
     @property
     def is_serving(self) -> bool:
         return self.slot.state in SERVING
 
-    def identity(self) -> dict[str, object]:
-        """Who this is, as events name it."""
-        child = self.child
+    @property
+    def is_expected(self) -> bool:
+        """Whether the whole is not well without it."""
+        return self.spec.required and not self.is_retired and not self.is_paused
+
+    def identity(self, key: int | None = None) -> dict[str, object]:
+        """Who the life `key`, or the serving one, is: as events name it."""
+        child = self.children.get(self.place.serving.key if key is None else key)
         return {
             "name": self.spec.name,
             "role": self.spec.role,
@@ -37,18 +65,37 @@ class Seat:
             "pid": None if child is None else child.pid,
         }
 
-    def describe(self, now: float) -> dict[str, object]:
-        """One process as `status` shows it; `reason` is how its last incarnation ended."""
-        child = self.child
+    def describe(self, now: float) -> list[dict[str, object]]:
+        """The lives as `status` shows them, the serving one first.
+
+        `reason` is how the last incarnation ended, `part` what a life is in the place.
+        """
+        place = self.place
+        parts = (("serving", place.serving), ("rising", place.rising), ("leaving", place.leaving))
+        return [self._row(part, life, now) for part, life in parts if life is not None]
+
+    def _row(self, part: str, life: Life, now: float) -> dict[str, object]:
+        child = self.children.get(life.key)
+        slot = life.slot
         return {
-            **self.identity(),
-            "state": self.slot.state.value,
+            **self.identity(life.key),
+            "part": part,
+            "state": slot.state.value,
             "restarts": max(self.spawns - 1, 0),
             "uptimeSeconds": None if child is None else round(now - child.started_at, 1),
             "rssBytes": None if child is None else find_rss_bytes(child.pid),
-            "reason": self.slot.verdict or self.slot.reason,
+            "reason": slot.verdict or slot.reason,
+            "retryInSeconds": _until(slot, now),
+            "isPaused": self.is_paused,
             "status": "" if child is None else child.status_text,
         }
+
+
+def _until(slot: Slot, now: float) -> float | None:
+    """When it is tried again, for one that waits for that."""
+    if slot.due is None or slot.state not in (State.BACKOFF, State.QUARANTINED):
+        return None
+    return round(max(0.0, slot.due - now), 1)
 
 
 def serving_roles(seats: Iterable[Seat]) -> frozenset[str]:

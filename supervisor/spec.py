@@ -6,6 +6,7 @@ Only values and their checks live here; nothing starts, waits or reads a clock.
 import signal
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -95,6 +96,14 @@ class RestartPolicy:
     fatal_first_exit_codes: frozenset[int] = frozenset({78})
 
 
+class Drain(Enum):
+    """What a process does while the whole is taken out of service."""
+
+    SERVE_ON = auto()
+    BE_TOLD = auto()  # it gets `{"drain": true}` on its link and runs on
+    STOP = auto()
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProcessSpec:
     """One process to keep running.
@@ -114,6 +123,7 @@ class ProcessSpec:
     needs: frozenset[str] = frozenset()
     sockets: tuple[str, ...] = ()
     required: bool = True
+    drain: Drain = Drain.SERVE_ON
     stop: StopPolicy = field(default_factory=StopPolicy)
     restart: RestartPolicy = field(default_factory=RestartPolicy)
 

@@ -5,7 +5,7 @@ import os
 import pytest
 from hypothesis import settings
 
-pytest_plugins = ["tests.support.stores"]
+pytest_plugins = ["tests.support.stores", "tests.support.appliance", "tests.support.receiver"]
 
 # CI tries the same examples each time, so that a red run is about the change;
 # the nightly profile looks for new ones: HYPOTHESIS_PROFILE=nightly make test.

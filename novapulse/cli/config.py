@@ -2,12 +2,14 @@
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from novapulse.cli.listing import as_json_option
 from novapulse.cli.options import Location, location_options
+from novapulse.cli.talk import say
 
 if TYPE_CHECKING:
     from novapulse.core.errors import ConfigurationInvalid
@@ -17,14 +19,10 @@ if TYPE_CHECKING:
 _CONFIGURATION = 78
 _NO_SUCH_THING = 66
 
-as_json_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
-    "--json", "as_json", is_flag=True, help="One JSON document, for scripts."
-)
-
 
 @click.group()
 def config() -> None:
-    """Check, show and explain the configuration."""
+    """Check, show, compare and explain the configuration."""
 
 
 @config.command()
@@ -66,6 +64,24 @@ def show(location: Location, origin: bool, as_json: bool) -> None:
 
 
 @config.command()
+@as_json_option
+@location_options
+def diff(location: Location, as_json: bool) -> None:
+    """Say what a reload would change: exit 0 nothing, 1 something, 69 when nothing runs."""
+    from novapulse.cli.reload import print_changes
+    from novapulse.cli.remote import ask
+
+    changes = ask(location, "reload", progress=say, dryRun=True)["changes"]
+    if as_json:
+        _print_json({"changes": changes})
+    else:
+        print_changes(changes)
+    if not changes:
+        say("what runs is what the configuration says")
+    sys.exit(1 if changes else 0)
+
+
+@config.command()
 @click.argument("key")
 @as_json_option
 @location_options
@@ -97,6 +113,7 @@ def _load_or_exit(location: Location, *, as_json: bool) -> "Loaded":
 
 
 def _print_problems(error: "ConfigurationInvalid", *, as_json: bool) -> None:
+    from novapulse.cli.outcome import problem
     from novapulse.core.settings import Problem, SettingsInvalid
 
     problems = (
@@ -105,14 +122,10 @@ def _print_problems(error: "ConfigurationInvalid", *, as_json: bool) -> None:
         else (Problem("", error.detail, error.where, error.hint),)
     )
     if as_json:
-        found = [
-            {"key": p.key, "detail": p.detail, "where": p.where, "hint": p.hint} for p in problems
-        ]
-        head = {"title": error.title, "code": error.code, "detail": error.detail}
-        _print_json({**head, "ok": False, "problems": found})
+        _print_json({**problem(error), "ok": False})
         return
-    for problem in problems:
-        _print_error(problem.detail, problem.where, problem.hint)
+    for one in problems:
+        _print_error(one.detail, one.where, one.hint)
 
 
 def _print_error(what: str, where: str, hint: str) -> None:

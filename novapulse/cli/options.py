@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from novapulse.cli.talk import talk_options
+
 if TYPE_CHECKING:
     from novapulse.core.settings import Loaded, Paths
 
@@ -38,8 +40,9 @@ class Location:
 
 
 def location_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a verb `--root` and `--config`; it receives them as `location: Location`."""
+    """Give a verb `-q` and `-v`, and as `location: Location` what `--root` or `--config` name."""
 
+    @talk_options
     @click.option("--root", metavar="DIR", help="Keep everything below DIR.")
     @click.option("--config", metavar="FILE", help="Read FILE for the configuration.")
     @wraps(command)

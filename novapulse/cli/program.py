@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any
+from typing import NoReturn
 
 import click
 
@@ -11,12 +11,27 @@ from novapulse import __version__
 
 # Verb → module: a verb's module is imported when it is asked for.
 VERBS = {
+    "check": "check",
+    "company": "company",
+    "completion": "completion",
     "config": "config",
+    "doctor": "doctor",
+    "drain": "drain",
+    "init": "init",
+    "job": "job",
+    "logs": "logs",
+    "mail": "mail",
     "process": "process",
+    "queue": "queue",
+    "reload": "reload",
+    "restart": "restart",
     "run": "run",
+    "scale": "scale",
     "setup-token": "setup_token",
     "status": "status",
     "stop": "stop",
+    "support": "support",
+    "token": "token",
     "user": "user",
     "version": "version",
 }
@@ -40,14 +55,17 @@ def program() -> None:
     """NovaPulse: a self-hosted work-and-webhook platform in one program."""
 
 
-def main(arguments: Sequence[str] | None = None) -> Any:
-    """Run one verb and exit; an error of ours is three lines on stderr and its exit code."""
-    from novapulse.cli.outcome import explain
-    from novapulse.core.errors import Error
-    from novapulse.core.exitcodes import exit_code_of
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run one verb and exit; what went wrong is three lines on stderr, or a problem document."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    from novapulse.cli import outcome
 
+    outcome.ensure_standard_streams()
     try:
-        program.main(args=list(arguments) if arguments is not None else None, prog_name="novapulse")
-    except Error as error:
-        click.echo(explain(error), err=True)
-        sys.exit(exit_code_of(error))
+        code = program.main(args=words, prog_name="novapulse", standalone_mode=False)
+        outcome.flush_result()
+    except Exception as error:
+        if words[:1] == ["process"] and not isinstance(error, click.ClickException):
+            raise  # a child's last words belong into the log whole
+        outcome.leave(error, as_json="--json" in words)
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,49 +1,103 @@
 """`novapulse status`."""
 
-import json
 import sys
+import time
+from collections.abc import Mapping
 from typing import Any
 
 import click
 
+from novapulse.cli.listing import as_json_option, print_document, print_table
 from novapulse.cli.options import Location, location_options
+from novapulse.cli.remote import NotRunning
+
+_WATCH_SECONDS = 2.0
+_CLEAR = "\x1b[H\x1b[2J"
+_COLUMNS = ("PROCESS", "STATE", "PID", "RESTARTS", "UPTIME", "MEMORY", "WHY")
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="One JSON document, for scripts.")
+@click.option("--watch", is_flag=True, help="Show it again every two seconds, until Ctrl-C.")
+@as_json_option
 @location_options
-def status(location: Location, as_json: bool) -> None:
-    """Say how the appliance is: exit 0 ready, 1 not quite, 69 not running."""
-    from novapulse.processes.status import read_status
-
-    report = read_status(location.load())
+def status(location: Location, watch: bool, as_json: bool) -> None:
+    """Say how the appliance is and what to do next: exit 0 ready, 1 not quite, 69 not running."""
+    if watch and as_json:
+        raise click.UsageError("a document has an end: give --watch or --json, not both")
+    if watch:
+        _watch(location)
+        return
+    report = _read(location)
     if as_json:
-        click.echo(json.dumps(report))
+        print_document(report)
     else:
         _print(report)
     sys.exit(0 if report["state"] == "ready" else 1)
 
 
-def _print(report: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
+def _read(location: Location) -> dict[str, Any]:
+    from novapulse.core.errors import Unavailable
+    from novapulse.processes.status import read_status
 
-    console = Console(highlight=False, markup=False, emoji=False)
-    console.print(f"NovaPulse is {report['state']} at {report['url']}")
-    table = Table("process", "state", "pid", "restarts", "uptime", "memory", "why", box=None)
-    for one in report["processes"]:
-        table.add_row(
-            one["name"],
-            one["state"],
-            str(one["pid"] or ""),
-            str(one["restarts"]),
-            f"{one['uptimeSeconds']:.0f} s" if one["uptimeSeconds"] is not None else "",
-            f"{one['rssBytes'] / 2**20:.0f} MiB" if one["rssBytes"] else "",
-            one["reason"] or "",
-        )
-    console.print(table)
+    try:
+        return read_status(location.paths())
+    except Unavailable as error:
+        raise NotRunning(error.detail, location) from error
+
+
+def _watch(location: Location) -> None:
+    try:
+        while True:
+            try:
+                report = _read(location)
+            except NotRunning as error:
+                report = {"headline": error.detail, "next": error.hint}
+            click.echo(_CLEAR if sys.stdout is not None and sys.stdout.isatty() else "", nl=False)
+            _print(report)
+            time.sleep(_WATCH_SECONDS)
+    except KeyboardInterrupt:  # that is how one leaves
+        sys.exit(0)
+
+
+def _print(report: Mapping[str, Any]) -> None:
+    """First what is wrong and what to do about it, then what it is concluded from."""
+    click.echo(report["headline"])
+    if report["next"]:
+        click.echo(f"Next: {report['next']}")
+    if "processes" not in report:
+        return
+    click.echo("")
+    print_table(_COLUMNS, [_row(one) for one in report["processes"]])
+    click.echo("")
     for name, check in report["stores"].items():
-        console.print(f"{name}: {check['status']} {check.get('detail', '')}".rstrip())
+        click.echo(f"{name}: {check['status']} {check.get('detail') or ''}".rstrip())
     for name, queue in report["queues"].items():
-        open_jobs = ", ".join(f"{number} {state}" for state, number in queue.items() if number)
-        console.print(f"{name}: {open_jobs or 'empty'}")
+        jobs = ", ".join(f"{number} {state}" for state, number in queue.items() if number)
+        click.echo(f"{name}: {jobs or 'empty'}")
+    disk = report["disk"]
+    click.echo(f"disk: {disk['status']}, {disk['freeBytes'] / 2**30:.1f} GiB free")
+
+
+def _row(one: Mapping[str, Any]) -> tuple[str, ...]:
+    why = one["reason"] or ""
+    if one["retryInSeconds"] is not None:
+        why += f"; next try in {one['retryInSeconds']:.0f} s"
+    return (
+        one["name"] if one["part"] == "serving" else f"  {one['part']}",
+        one["state"],
+        str(one["pid"] or ""),
+        str(one["restarts"]),
+        duration(one["uptimeSeconds"]),
+        f"{one['rssBytes'] / 2**20:.0f} MiB" if one["rssBytes"] else "",
+        why,
+    )
+
+
+def duration(seconds: float | None) -> str:
+    """`42 s`, `17 min`, `5 h`, `12 d`."""
+    if seconds is None:
+        return ""
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds // size:.0f} {unit}"
+    return f"{seconds:.0f} s"

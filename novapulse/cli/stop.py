@@ -9,11 +9,10 @@ from novapulse.cli.options import Location, location_options
 @location_options
 def stop(location: Location) -> None:
     """Stop the running appliance in order and wait for its end; exit 69 when none runs."""
-    from novapulse.core.errors import Unavailable
-    from novapulse.processes import places
-    from supervisor.control import ControlClient, ControlError
+    from novapulse.cli.remote import NotRunning, control_client
+    from supervisor.control import ControlError
 
     try:
-        ControlClient(places.control_socket(location.paths().run)).stop()
+        control_client(location).stop()
     except ControlError as error:
-        raise Unavailable(f"No running appliance answers: {error}") from error
+        raise NotRunning(f"No running appliance answers: {error}", location) from error

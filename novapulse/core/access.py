@@ -1,7 +1,8 @@
 """Who may do what: the one table of roles and scopes that enforces and documents.
 
-A scope is a permission; an API token carries a subset of its owner's. Routes
-name the scope they need, services narrow an `OWN` grant to the caller's rows.
+A scope is a permission; an API token carries some of its owner's. Routes name
+the scope they need, services narrow a grant that does not reach everything.
+The page docs/concepts/tenancy-and-roles.md shows this table; a test compares.
 """
 
 from dataclasses import dataclass
@@ -16,59 +17,82 @@ class Role(StrEnum):
     MANAGER = "manager"
     USER = "user"
 
+    @property
+    def rank(self) -> int:
+        """Lower may do less."""
+        return len(Role) - 1 - list(Role).index(self)
+
 
 class Scope(StrEnum):
     PROFILE = "profile"
+    API_TOKENS = "api_tokens"
+    COMPANIES_READ = "companies:read"
+    COMPANIES_WRITE = "companies:write"
+    COMPANY_READ = "company:read"
+    COMPANY_WRITE = "company:write"
+    USERS_READ = "users:read"
+    USERS_WRITE = "users:write"
+    USERS_DISABLE = "users:disable"
+    USERS_ADMIN = "users:admin"
+    INVITES_READ = "invites:read"
+    INVITES_WRITE = "invites:write"
     TASKS_READ = "tasks:read"
     TASKS_WRITE = "tasks:write"
     WEBHOOKS_READ = "webhooks:read"
     WEBHOOKS_WRITE = "webhooks:write"
     QUEUE_READ = "queue:read"
+    QUEUE_WRITE = "queue:write"
     SYSTEM_READ = "system:read"
 
 
 class Grant(StrEnum):
-    """How far a scope reaches: all of the company's rows, or the caller's own."""
+    """How far a scope reaches.
+
+    ALL: everything, within the company where there is one. LED: people whose
+    leader the caller is, and the caller. OWN: the caller's own. HEADER: what a
+    company_admin may, on the company that the X-NovaPulse-Company header names.
+    """
 
     ALL = "all"
+    LED = "led"
     OWN = "own"
+    HEADER = "header"
 
 
-# The operator belongs to no company: on a company's things it acts as its
-# company_admin, and only with the X-NovaPulse-Company header.
-GRANTS: dict[Role, dict[Scope, Grant]] = {
-    Role.SUPER_ADMIN: {
-        Scope.PROFILE: Grant.OWN,
-        Scope.QUEUE_READ: Grant.ALL,
-        Scope.SYSTEM_READ: Grant.ALL,
-    },
-    Role.COMPANY_ADMIN: {
-        Scope.PROFILE: Grant.OWN,
-        Scope.TASKS_READ: Grant.ALL,
-        Scope.TASKS_WRITE: Grant.ALL,
-        Scope.WEBHOOKS_READ: Grant.ALL,
-        Scope.WEBHOOKS_WRITE: Grant.ALL,
-        Scope.QUEUE_READ: Grant.OWN,
-    },
-    Role.MANAGER: {
-        Scope.PROFILE: Grant.OWN,
-        Scope.TASKS_READ: Grant.ALL,
-        Scope.TASKS_WRITE: Grant.ALL,
-        Scope.WEBHOOKS_READ: Grant.ALL,
-    },
-    Role.USER: {
-        Scope.PROFILE: Grant.OWN,
-        Scope.TASKS_READ: Grant.OWN,
-        Scope.TASKS_WRITE: Grant.OWN,
-    },
+_ALL, _LED, _OWN, _HEADER, _NO = Grant.ALL, Grant.LED, Grant.OWN, Grant.HEADER, None
+Row = tuple[Grant | None, Grant | None, Grant | None, Grant | None]
+
+# One line a scope; the columns are super_admin, company_admin, manager and user.
+TABLE: dict[Scope, Row] = {
+    Scope.PROFILE: (_OWN, _OWN, _OWN, _OWN),
+    Scope.API_TOKENS: (_OWN, _OWN, _OWN, _OWN),
+    Scope.COMPANIES_READ: (_ALL, _NO, _NO, _NO),
+    Scope.COMPANIES_WRITE: (_ALL, _NO, _NO, _NO),
+    Scope.COMPANY_READ: (_HEADER, _ALL, _ALL, _NO),
+    Scope.COMPANY_WRITE: (_HEADER, _ALL, _NO, _NO),
+    Scope.USERS_READ: (_HEADER, _ALL, _ALL, _OWN),
+    Scope.USERS_WRITE: (_HEADER, _ALL, _LED, _OWN),
+    Scope.USERS_DISABLE: (_HEADER, _ALL, _LED, _NO),
+    Scope.USERS_ADMIN: (_HEADER, _ALL, _NO, _NO),
+    Scope.INVITES_READ: (_HEADER, _ALL, _LED, _NO),
+    Scope.INVITES_WRITE: (_HEADER, _ALL, _LED, _NO),
+    Scope.TASKS_READ: (_HEADER, _ALL, _ALL, _OWN),
+    Scope.TASKS_WRITE: (_HEADER, _ALL, _ALL, _OWN),
+    Scope.WEBHOOKS_READ: (_HEADER, _ALL, _ALL, _NO),
+    Scope.WEBHOOKS_WRITE: (_HEADER, _ALL, _NO, _NO),
+    Scope.QUEUE_READ: (_ALL, _OWN, _NO, _NO),
+    Scope.QUEUE_WRITE: (_ALL, _NO, _NO, _NO),
+    Scope.SYSTEM_READ: (_ALL, _NO, _NO, _NO),
 }
+_COLUMNS = {role: column for column, role in enumerate(Role)}
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who is acting: a person in a session, or the program itself.
+    """Who is acting: a person in a session or by an API token, or the program itself.
 
-    `company_id` is None for an operator that named no company.
+    `company_id` is None for an operator that named no company; `scopes` is None
+    unless an API token narrows what its owner may.
     """
 
     user_id: str
@@ -76,20 +100,37 @@ class Principal:
     company_id: str | None = None
     session_id: str | None = None
     is_operator: bool = False
+    scopes: frozenset[Scope] | None = None
 
     def grant(self, scope: Scope) -> Grant | None:
-        """How far `scope` reaches for this principal; None: not at all."""
-        granted = GRANTS[self.role].get(scope)
-        if granted is None and self.is_operator and self.company_id is not None:
-            return GRANTS[Role.COMPANY_ADMIN].get(scope)
-        return granted
+        """How far `scope` reaches for this principal (never HEADER); None: not at all."""
+        if self.scopes is not None and scope not in self.scopes:
+            return None
+        granted = cell(scope, self.role)
+        if granted is not Grant.HEADER:
+            return granted
+        return cell(scope, Role.COMPANY_ADMIN) if self.company_id is not None else None
 
     def require(self, scope: Scope) -> Grant:
         """How far `scope` reaches; raises Forbidden when not at all."""
         granted = self.grant(scope)
-        if granted is None:
-            raise Forbidden()
-        return granted
+        if granted is not None:
+            return granted
+        if self.scopes is not None and scope not in self.scopes:
+            raise Forbidden(f"This API token does not have the scope {scope}")
+        if cell(scope, self.role) is Grant.HEADER:
+            raise Forbidden("Name the company to act on in the X-NovaPulse-Company header")
+        raise Forbidden()
+
+
+def cell(scope: Scope, role: Role) -> Grant | None:
+    """What the table says."""
+    return TABLE[scope][_COLUMNS[role]]
+
+
+def scopes_of(role: Role) -> frozenset[Scope]:
+    """All that an API token of somebody in this role may carry."""
+    return frozenset(scope for scope in Scope if cell(scope, role) is not None)
 
 
 SYSTEM = Principal(user_id="system", role=Role.SUPER_ADMIN, is_operator=True)

@@ -15,14 +15,14 @@ class ClientResolver:
 
     def address(self, peer: str | None, forwarded_for: str) -> str:
         """The nearest address that is not a trusted proxy, walked from the right."""
-        current = peer or _UNKNOWN
+        current = _unwrapped(peer or _UNKNOWN)
         if not self._trusted:
             return current
         for hop in reversed([part.strip() for part in forwarded_for.split(",") if part.strip()]):
             if not self._is_trusted(current):
                 break
             try:
-                current = str(ipaddress.ip_address(hop))
+                current = _unwrapped(str(ipaddress.ip_address(hop)))
             except ValueError:
                 break
         return current
@@ -35,8 +35,19 @@ class ClientResolver:
         return any(parsed in network for network in self._trusted)
 
 
+def _unwrapped(address: str) -> str:
+    """An IPv4 peer of a socket for both families is written `::ffff:192.0.2.1`."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
+    return address if mapped is None else str(mapped)
+
+
 def bucket(address: str) -> str:
     """What is counted as one client: an IPv4 address, or an IPv6 /64."""
+    address = _unwrapped(address)
     if ":" not in address:
         return address
     try:
@@ -48,6 +59,6 @@ def bucket(address: str) -> str:
 def is_loopback(peer: str | None) -> bool:
     """Whether the connection itself comes from this machine."""
     try:
-        return peer is not None and ipaddress.ip_address(peer).is_loopback
+        return peer is not None and ipaddress.ip_address(_unwrapped(peer)).is_loopback
     except ValueError:
         return False

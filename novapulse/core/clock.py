@@ -16,7 +16,10 @@ def system_clock() -> datetime:
 
 
 def to_utc(moment: datetime) -> datetime:
-    """A client's moment as it is kept: UTC, whole milliseconds."""
+    """A client's moment as it is kept: UTC, whole milliseconds.
+
+    Raises OverflowError for one that in UTC lies outside of the years 1 to 9999.
+    """
     utc = moment.astimezone(UTC)
     return utc.replace(microsecond=utc.microsecond // 1000 * 1000)
 

@@ -4,20 +4,22 @@ import asyncio
 import random
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qsl
 
 from novapulse.core import errors, http, idempotency, ratelimit, wire
 from novapulse.core.access import SYSTEM, Principal, Role
 from novapulse.core.clients import FORWARDING_HEADERS, ClientResolver, bucket, is_loopback
 from novapulse.core.context import Context, Runtime
 from novapulse.core.problem import Headers
+from novapulse.core.query import QueryReader
 from novapulse.core.routing import Guard, Reply, Route
 
 JSON = [(b"content-type", b"application/json; charset=utf-8")]
 ANONYMOUS = Principal(user_id="anonymous", role=Role.USER)
 MAX_TRIES = 8
+_REFUSALS = (errors.Unauthenticated, errors.Forbidden, errors.NotFound, errors.Unavailable)
+_GUARDED = ("login", "register")
 _ID = re.compile(r"[0-9a-f]{24}|[a-z]{2,5}_[0-9a-z]{26}")
 _ETAG = re.compile(r'"([0-9]{1,9})"')
 
@@ -31,16 +33,23 @@ class Door:
     runtime: Runtime
     authenticate: Authenticate
     clients: ClientResolver
+    fallback: ratelimit.LocalWindow = field(default_factory=ratelimit.LocalWindow)
 
-    async def limit(self, state: http.RequestState, route: Route, address: str) -> Headers:
-        """Count the request; the RateLimit headers, or raises TooManyRequests."""
+    async def limit(self, state: http.RequestState, route: Route) -> Headers:
+        """Count the request; the RateLimit headers, or raises TooManyRequests.
+
+        Without Redis requests pass, but guessing passwords stays limited, by each process.
+        """
         settings = self.runtime.settings.rate_limits
         if route.limit is None or not settings.enabled:
             return []
         company = state.company_id or "anonymous"
-        group = "api" if route.limit == "general" else route.limit
-        key = f"throttle:{company}:{bucket(address)}:{group}"
-        verdict = await ratelimit.check(self.runtime.cache, key, getattr(settings, route.limit))
+        group = "api" if route.limit == "general" else route.limit_group or route.limit
+        key = f"throttle:{company}:{bucket(state.address)}:{group}"
+        rate = getattr(settings, route.limit)
+        verdict = await ratelimit.check(self.runtime.cache, key, rate)
+        if verdict is None and route.limit in _GUARDED:
+            verdict = self.fallback.check(key, rate)
         if verdict is None:
             return []
         if not verdict.is_allowed:
@@ -52,27 +61,33 @@ class Endpoint:
     def __init__(self, door: Door, route: Route) -> None:
         self._door = door
         self._route = route
+        self._query = QueryReader(route.query)
         self._max_body_bytes = door.runtime.settings.server.max_body_bytes
 
     async def __call__(self, scope: http.ASGIScope, receive: http.Receive, send: http.Send) -> None:
         state: http.RequestState = scope[http.STATE]
         state.route = self._route.template
+        state.address = self._address(scope, state)
         principal = await self._principal(scope, state)
-        headers = await self._door.limit(state, self._route, self._address(scope, state))
+        headers = await self._door.limit(state, self._route)
         arguments = self._path_arguments(scope)
-        body = b""
+        body = await self._body(state, receive)
         if self._route.body is not None:
-            http.require_json(state.headers)
-            body = await http.read_body(receive, max_bytes=self._max_body_bytes)
             arguments["body"] = wire.decode(body, self._route.body)
         if self._route.query is not None or scope["query_string"]:
-            arguments.update(self._query(scope["query_string"].decode("latin-1")))
+            arguments["query"] = self._query.read(scope["query_string"])
         if self._route.takes_if_match:
             arguments["if_match"] = _version(state.headers.get(b"if-match"))
-        ctx = Context(self._door.runtime, principal, request_id=state.request_id)
+        runtime = self._door.runtime
+        ctx = Context(runtime, principal, request_id=state.request_id, request=state)
         reply = await self._answer(ctx, state, arguments=arguments, body=body)
-        content = b"" if scope["method"] == "HEAD" else reply.body
-        await http.answer(send, reply.status, headers=[*reply.headers, *headers], body=content)
+        await http.answer(
+            send,
+            reply.status,
+            headers=[*reply.headers, *headers],
+            body=reply.body,
+            is_head=scope["method"] == "HEAD",
+        )
 
     async def _principal(self, scope: http.ASGIScope, state: http.RequestState) -> Principal:
         guard = self._route.guard
@@ -84,9 +99,10 @@ class Endpoint:
             principal = await self._door.authenticate(self._door.runtime, state)
             state.user_id, state.company_id = principal.user_id, principal.company_id
             principal.require(self._route.scope)
-        except (errors.Unauthenticated, errors.Forbidden):
+        except _REFUSALS:
             if guard is Guard.OPTIONAL:
                 return ANONYMOUS
+            await self._door.limit(state, self._route)  # who is refused is counted, too
             raise
         return principal
 
@@ -106,15 +122,13 @@ class Endpoint:
             for name, placeholder in zip(route.arguments, route.placeholders, strict=True)
         }
 
-    def _query(self, text: str) -> dict[str, Any]:
-        pairs = parse_qsl(text, keep_blank_values=True)
-        given = dict(pairs)
-        for name in given:
-            if sum(1 for other, _ in pairs if other == name) > 1:
-                raise errors.Invalid.field(name, "is given twice")
-        if self._route.query is None:
-            raise errors.Invalid.field(next(iter(given), ""), "there is no such parameter")
-        return {"query": wire.convert(given, self._route.query, strict=False)}
+    async def _body(self, state: http.RequestState, receive: http.Receive) -> bytes:
+        """All of it, also where nobody asks for one: nothing is done for half a request."""
+        if self._route.body is not None:
+            http.require_json(state.headers)
+        elif not http.has_body(state.headers):
+            return b""
+        return await http.read_body(receive, state.headers, max_bytes=self._max_body_bytes)
 
     async def _answer(
         self,
@@ -148,11 +162,11 @@ class Endpoint:
         kept = await idempotency.find_answer(ctx, once)
         if kept is not None:
             return Reply(kept.body, kept.status, kept.headers)
-        async with ctx.transaction() as tx:
+        async with ctx.transaction(company_id=ctx.ledger_id) as tx:
             await idempotency.reserve(tx, once, ctx.now())
             reply = self._reply(await self._route.handler(ctx, **arguments))
             kept = idempotency.KeptAnswer(reply.status, reply.headers, reply.body)
-            await idempotency.keep(tx, once, kept)
+            await idempotency.keep(ctx, tx, once=once, answer=kept)
         return reply
 
     def _reply(self, result: Any) -> Reply:

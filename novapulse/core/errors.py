@@ -2,6 +2,8 @@
 
 Error
 ├── Malformed                 the bytes are not what they claim to be
+├── TooSlow                   the request did not come in time
+├── HeaderTooLarge            too many or too long header fields
 ├── Invalid                   well-formed, but a value is not acceptable
 ├── Unauthenticated           no or bad credentials
 │   └── MfaRequired           a second factor is needed to go on
@@ -58,6 +60,16 @@ class Malformed(Error):
     title = "The request can not be read"
 
 
+class TooSlow(Error):
+    code = "too_slow"
+    title = "The request did not come in time"
+
+
+class HeaderTooLarge(Error):
+    code = "header_too_large"
+    title = "The header is too large"
+
+
 class Invalid(Error):
     code = "invalid"
     title = "A value is not acceptable"
@@ -69,7 +81,7 @@ class Invalid(Error):
     @classmethod
     def field(cls, path: str, message: str) -> "Invalid":
         """The common case: one field is wrong."""
-        return cls(f"{path}: {message}", (FieldError(path, message),))
+        return cls(f"{path}: {message}" if path else message, (FieldError(path, message),))
 
 
 class Unauthenticated(Error):

@@ -1,8 +1,9 @@
 """Events: the one vocabulary that audit, webhooks and workflows are fed from.
 
 An event is recorded in the transaction of its change and is immutable after
-it, but for its place in the company's sequence, which the pump stamps. Here
-live the declaration and the row; who is told is in `core.pump`.
+it, but for its places in the company's sequence, which the pump stamps, and in
+its audit chain (`novapulse.audit`). Here live the declaration and the row; who
+is told is in `core.pump`.
 """
 
 from datetime import datetime
@@ -23,6 +24,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     type: ClassVar[str]
+    is_public: ClassVar[bool] = True
     version: ClassVar[int] = 1
     resource: ClassVar[str]
 
@@ -30,17 +32,25 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
 
 CATALOGUE: dict[str, type[Event]] = {}
+INTERNAL: dict[str, type[Event]] = {}
+# Under this company stand the events of what belongs to none: the operator's doings.
+PLATFORM = "platform"
 
 
-def event(type_name: str) -> Any:
-    """Declare an event class under its public name (`task.created`)."""
+def event(type_name: str, *, is_public: bool = True) -> Any:
+    """Declare an event class under its name (`task.created`).
+
+    One that is not public is for the audit log only: no webhook or workflow sees it.
+    """
 
     def declare(kind: type[Event]) -> type[Event]:
-        if type_name in CATALOGUE:
+        table = CATALOGUE if is_public else INTERNAL
+        if type_name in CATALOGUE or type_name in INTERNAL:
             raise ValueError(f"event {type_name} is declared twice")
         kind.type = type_name
+        kind.is_public = is_public
         kind.resource = type_name.partition(".")[0]
-        CATALOGUE[type_name] = kind
+        table[type_name] = kind
         return kind
 
     return declare
@@ -58,7 +68,6 @@ class EventRow(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     actor: dict[str, Any]
     resource_id: str
     data: dict[str, Any]
-    changed: tuple[str, ...] | None = None
     sequence: int = 0
     trace: str | None = None
 
@@ -73,8 +82,6 @@ class EventRow(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
             "sequence": self.sequence,
             "data": self.data,
         }
-        if self.changed is not None:
-            payload["changed"] = self.changed
         return wire.encode(payload)
 
 
@@ -83,6 +90,9 @@ def to_row(
 ) -> Document:
     """The row to insert, without its company: the tenant session adds that."""
     resource = getattr(event, event.resource)
+    data = {event.resource: wire.to_wire(resource)}
+    if event.changed is not msgspec.UNSET:
+        data["changed"] = list(event.changed)
     row: Document = {
         "_id": event_id,
         "type": event.type,
@@ -91,11 +101,10 @@ def to_row(
         "requestId": request_id,
         "actor": actor,
         "resourceId": resource.id,
-        "data": {event.resource: wire.to_wire(resource)},
-        "isPlanned": False,
+        "data": data,
+        "isPlanned": not event.is_public,
+        "isSealed": False,
     }
-    if event.changed is not msgspec.UNSET:
-        row["changed"] = list(event.changed)
     return row
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from novapulse.core.context import Runtime
 from novapulse.core.errors import Error
-from novapulse.core.jobs import ledger
+from novapulse.core.jobs import presence
 
 _FRESH_SECONDS = 1.0
 MIN_FREE_BYTES = 512 * 1024 * 1024
@@ -71,7 +71,7 @@ class Health:
     async def _workers(self, mongodb: Check) -> Check:
         if mongodb["status"] != "ok":
             return {"status": "degraded", "detail": "not known while MongoDB is away"}
-        consumers = await ledger.live_consumers(self._runtime.db)
+        consumers = await presence.live_consumers(self._runtime.db)
         return {"status": "ok" if consumers else "degraded", "consumers": consumers}
 
 

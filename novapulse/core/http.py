@@ -7,14 +7,13 @@ Endpoint: credentials → limit → decode → handler → answer.
 import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any
 
 import structlog
 
 from novapulse.core import errors, problem
-from novapulse.core.telemetry import metrics
-from novapulse.core.telemetry.logs import request_id_of_task
+from novapulse.core.telemetry import logs, metrics
 
 ASGIScope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -23,6 +22,8 @@ App = Callable[[ASGIScope, Receive, Send], Awaitable[None]]
 
 STATE = "novapulse"
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
+_JSON = re.compile(rb'application/json(?:[ \t]*;[ \t]*charset="?utf-8"?)?', re.IGNORECASE)
 _ALWAYS = [
     (b"cache-control", b"no-store"),
     (b"x-content-type-options", b"nosniff"),
@@ -33,13 +34,16 @@ log = structlog.get_logger("http")
 class RequestState:
     """What the gate and the endpoint tell each other about one request."""
 
-    __slots__ = ("code", "company_id", "headers", "request_id", "route", "status", "user_id")
+    __slots__ = (
+        *("address", "code", "company_id", "headers", "request_id", "route", "status", "user_id"),
+    )
 
     def __init__(self, headers: Mapping[bytes, bytes]) -> None:
         self.headers = headers
         given = headers.get(b"x-request-id", b"")
         is_usable = _REQUEST_ID.fullmatch(given) is not None
         self.request_id = given.decode() if is_usable else secrets.token_hex(16)
+        self.address = ""
         self.route = "unmatched"
         self.status = 500
         self.code = ""
@@ -54,15 +58,16 @@ class Gate:
         self._app = app
         self.is_draining = False
         self.in_flight = 0
+        self.answered = 0
 
     async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await _refuse(scope, receive, send)
             return
         started = time.perf_counter()
-        state = RequestState(dict(scope["headers"]))
+        state = RequestState(_joined(scope["headers"]))
         scope[STATE] = state
-        request_id_of_task.set(state.request_id)
+        logs.request_id_of_task.set(state.request_id)
         has_started = False
 
         async def send_on(message: MutableMapping[str, Any]) -> None:
@@ -85,6 +90,7 @@ class Gate:
             await answer(send_on, status, headers=headers, body=body)
         finally:
             self.in_flight -= 1
+            self.answered += 1
             self._account(scope["method"], state, time.perf_counter() - started)
 
     def _headers(self, headers: Any, state: RequestState) -> problem.Headers:
@@ -94,13 +100,8 @@ class Gate:
         return complete
 
     def _account(self, method: str, state: RequestState, seconds: float) -> None:
-        duration, total = metrics.http_request(method, state.route, state.status)
-        duration.observe(seconds)
-        total.inc()
-        if state.status >= 400:
-            labels = (method, state.route, str(state.status), state.code)
-            metrics.http_request_errors_total.labels(*labels).inc()
-        log.info(
+        _count(method, state, seconds)
+        logs.write(
             "http.request",
             method=method,
             route=state.route,
@@ -110,6 +111,42 @@ class Gate:
             companyId=state.company_id,
             userId=state.user_id,
         )
+
+
+def _count(method: str, state: RequestState, seconds: float) -> None:
+    # A method is whatever the client writes: each one would be a time series for ever.
+    method = method if method in _METHODS else "other"
+    duration, total = metrics.http_request(method, state.route, state.status)
+    duration.observe(seconds)
+    total.inc()
+    if state.status >= 400:
+        labels = (method, state.route, str(state.status), state.code)
+        metrics.http_request_errors_total.labels(*labels).inc()
+
+
+def refusal(error: errors.Error) -> tuple[int, problem.Headers, bytes]:
+    """The answer to bytes that are no request; logged and counted as requests are."""
+    state = RequestState({})
+    state.status, headers, body, state.code = problem.render(error, state.request_id)
+    _count("other", state, 0.0)
+    log.info(
+        "http.refused",
+        status=state.status,
+        code=state.code,
+        detail=error.detail,
+        requestId=state.request_id,
+    )
+    length = (b"content-length", str(len(body)).encode())
+    own = (b"x-request-id", state.request_id.encode())
+    return state.status, [*headers, *_ALWAYS, own, length], body
+
+
+def _joined(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """By name; what is sent in several lines is one list (RFC 9110, section 5.3)."""
+    table: dict[bytes, bytes] = {}
+    for name, value in headers:
+        table[name] = table[name] + b", " + value if name in table else value
+    return table
 
 
 async def _refuse(scope: ASGIScope, receive: Receive, send: Send) -> None:
@@ -124,20 +161,33 @@ async def _refuse(scope: ASGIScope, receive: Receive, send: Send) -> None:
             return
 
 
-async def answer(send: Send, status: int, *, headers: problem.Headers, body: bytes) -> None:
-    """One whole response."""
+async def answer(
+    send: Send, status: int, *, headers: problem.Headers, body: bytes, is_head: bool = False
+) -> None:
+    """One whole response; to HEAD, all of it but the body."""
     headers = [*headers, (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    await send({"type": "http.response.body", "body": b"" if is_head else body})
 
 
-async def read_body(receive: Receive, *, max_bytes: int) -> bytes:
-    """The request's body, counted while it streams; raises TooLarge."""
+def has_body(headers: Mapping[bytes, bytes]) -> bool:
+    return headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers
+
+
+async def read_body(receive: Receive, headers: Mapping[bytes, bytes], *, max_bytes: int) -> bytes:
+    """The request's body, counted while it streams.
+
+    Raises:
+        TooLarge: before anything is read when the header tells the length.
+        Malformed: the body broke off.
+    """
+    if int(headers.get(b"content-length", b"0")) > max_bytes:
+        raise errors.TooLarge(f"The body is over {max_bytes} bytes")
     chunks, size = [], 0
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise errors.Malformed("The connection was closed before the body was complete")
+            raise errors.Malformed("The body is not complete")
         chunk = message.get("body", b"")
         size += len(chunk)
         if size > max_bytes:
@@ -148,9 +198,8 @@ async def read_body(receive: Receive, *, max_bytes: int) -> bytes:
 
 
 def require_json(headers: Mapping[bytes, bytes]) -> None:
-    """Raises UnsupportedMediaType for a body that is not plain JSON."""
-    media_type = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
-    if media_type != b"application/json":
-        raise errors.UnsupportedMediaType("Send the body as application/json")
+    """Raises UnsupportedMediaType for a body that is not plain JSON in UTF-8."""
+    if not _JSON.fullmatch(headers.get(b"content-type", b"")):
+        raise errors.UnsupportedMediaType("Send the body as application/json in UTF-8")
     if headers.get(b"content-encoding", b"identity").lower() != b"identity":
         raise errors.UnsupportedMediaType("Send the body without a content encoding")

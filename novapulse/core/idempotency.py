@@ -1,7 +1,8 @@
 """`Idempotency-Key`: the first answer again, for 24 hours.
 
 The answer is kept in the transaction of the change it tells of, so there is
-never a change without its answer or an answer without its change.
+never a change without its answer or an answer without its change. It is
+sealed: some answers show a secret that the database must not know.
 """
 
 import hashlib
@@ -12,6 +13,7 @@ import msgspec
 
 from novapulse.core import errors
 from novapulse.core.context import Context, Transaction
+from novapulse.core.crypto import Place
 from novapulse.core.problem import Headers
 
 COLLECTION = "idempotency"
@@ -47,18 +49,19 @@ def request(ctx: Context, route: str, *, key: bytes, body: bytes) -> OnceRequest
         raise errors.Invalid.field("Idempotency-Key", f"has 1 to {MAX_KEY_LENGTH} characters")
     owner = f"{ctx.principal.company_id}\0{ctx.principal.user_id}\0{route}\0"
     name = hashlib.sha256(owner.encode() + key).hexdigest()
-    return OnceRequest(id=name, digest=hashlib.sha256(body).hexdigest())
+    return OnceRequest(id=name, digest=ctx.runtime.keys.fingerprint(body))
 
 
 async def find_answer(ctx: Context, once: OnceRequest) -> KeptAnswer | None:
     """The answer that this request got before; raises IdempotencyKeyReused."""
-    row = await ctx.read().rows(COLLECTION).find_one({"_id": once.id})
+    rows = ctx.runtime.db.tenant(ctx.ledger_id).rows(COLLECTION)
+    row = await rows.find_one({"_id": once.id})
     if row is None:
         return None
-    if row["digest"] != once.digest:
+    if not ctx.runtime.keys.same(row["digest"], once.digest):
         raise IdempotencyKeyReused()
     headers = [(name.encode(), value.encode()) for name, value in row["headers"]]
-    return KeptAnswer(row["status"], headers, bytes(row["body"]))
+    return KeptAnswer(row["status"], headers, ctx.runtime.keys.open(row["body"], _place(ctx, once)))
 
 
 async def reserve(tx: Transaction, once: OnceRequest, now: datetime) -> None:
@@ -70,8 +73,13 @@ async def reserve(tx: Transaction, once: OnceRequest, now: datetime) -> None:
         raise errors.TransientConflict() from error
 
 
-async def keep(tx: Transaction, once: OnceRequest, answer: KeptAnswer) -> None:
+async def keep(ctx: Context, tx: Transaction, *, once: OnceRequest, answer: KeptAnswer) -> None:
     """Last write of the transaction, over the reserved row."""
     readable = [[name.decode(), value.decode()] for name, value in answer.headers]
-    change = {"$set": {"status": answer.status, "headers": readable, "body": answer.body}}
+    body = ctx.runtime.keys.seal(answer.body, _place(ctx, once))
+    change = {"$set": {"status": answer.status, "headers": readable, "body": body}}
     await tx.rows(COLLECTION).update_one({"_id": once.id}, change)
+
+
+def _place(ctx: Context, once: OnceRequest) -> Place:
+    return Place(COLLECTION, once.id, "body", ctx.ledger_id)

@@ -4,13 +4,14 @@ Migrations are ordered and only go forward; each step is idempotent, so that a
 killed run starts over. An older program refuses a newer database.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
 
 from novapulse.core.errors import ConfigurationInvalid, Unavailable
-from novapulse.core.leader import Leadership
+from novapulse.core.leader import RENEW_SECONDS, Leadership
 from novapulse.core.mongo import Database, Document
 
 log = structlog.get_logger("migrate")
@@ -44,12 +45,21 @@ async def migrate(
     lock = Leadership(db, owner, name="migrate")
     if not await lock.take():
         raise Unavailable("Another appliance is migrating the database")
+    renewing = asyncio.create_task(_keep(lock))
     try:
         number = await _apply_missing(db, migrations)
         await ensure_indexes(db, indexes)
     finally:
+        renewing.cancel()
         await lock.give_up()
     return number
+
+
+async def _keep(lock: Leadership) -> None:
+    """An index on many rows takes longer than a lease lasts."""
+    while True:
+        await asyncio.sleep(RENEW_SECONDS)
+        await lock.take()
 
 
 async def _apply_missing(db: Database, migrations: Sequence[Migration]) -> int:

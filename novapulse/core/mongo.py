@@ -8,14 +8,20 @@ sign-in, the job ledger, the event pump).
 """
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
-import bson
-import pymongo
+from bson import Binary, ObjectId
 from bson.codec_options import CodecOptions
-from pymongo import AsyncMongoClient, ReadPreference, ReturnDocument, WriteConcern
+from pymongo import (
+    AsyncMongoClient,
+    ReadPreference,
+    ReturnDocument,
+    UpdateMany,
+    UpdateOne,
+    WriteConcern,
+)
 from pymongo import errors as mongo_errors
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.collection import AsyncCollection
@@ -24,18 +30,38 @@ from pymongo.read_concern import ReadConcern
 from novapulse.core import errors
 from novapulse.core.telemetry import metrics
 
+# What other modules use of the driver, besides what is declared here.
+__all__ = [
+    "COMPANY",
+    "DURABLE",
+    "Binary",
+    "ClientSession",
+    "Database",
+    "Document",
+    "Duplicate",
+    "Filter",
+    "ObjectId",
+    "Rows",
+    "TenantSession",
+    "UpdateMany",
+    "UpdateOne",
+    "measured",
+    "translate",
+]
+
 Document = dict[str, Any]
 Filter = Mapping[str, Any]
 T = TypeVar("T")
 ClientSession = AsyncClientSession
-Binary, ObjectId = bson.Binary, bson.ObjectId
-UpdateOne, UpdateMany = pymongo.UpdateOne, pymongo.UpdateMany
 
 COMPANY = "companyId"
 # w:1 lost one acknowledged write in twenty to SIGKILL; journaled majority none.
 DURABLE = WriteConcern(w="majority", j=True)
 _CODEC: CodecOptions[Document] = CodecOptions(tz_aware=True)
 _INDEX_DIFFERS = (85, 86)  # other options, or other keys, under the same name
+_DUPLICATE = 11000
+_LEAVING = {"$lookup", "$unionWith", "$graphLookup", "$out", "$merge"}
+_AUTHENTICATION_FAILED = 18
 _DISK_FULL = (14031, 28)  # OutOfDiskSpace, and WiredTiger's ENOSPC
 
 
@@ -55,10 +81,12 @@ def translate(error: mongo_errors.PyMongoError) -> errors.Error:
         return Duplicate(_index_name(error.details))
     if isinstance(error, mongo_errors.BulkWriteError):
         rows = (error.details or {}).get("writeErrors") or [{}]
-        if rows[0].get("code") == 11000:
+        if rows[0].get("code") == _DUPLICATE:
             return Duplicate(_index_name(rows[0]))
     if isinstance(error, mongo_errors.OperationFailure) and error.code in _DISK_FULL:
         return errors.StorageFull()
+    if isinstance(error, mongo_errors.OperationFailure) and error.code == _AUTHENTICATION_FAILED:
+        return errors.Unavailable("The database does not accept our name and password")
     if error.timeout or isinstance(
         error, mongo_errors.ConnectionFailure | mongo_errors.WaitQueueTimeoutError
     ):
@@ -80,6 +108,25 @@ async def measured(collection: str, operation: str, call: Awaitable[T]) -> T:
         raise translate(error) from error
     finally:
         metrics.db_query(collection, operation).observe(time.perf_counter() - started)
+
+
+async def _tolerate_duplicates(call: Awaitable[Any]) -> None:
+    """Await an unordered insert; rows that were there already are what it is for."""
+    try:
+        await call
+    except mongo_errors.BulkWriteError as error:
+        details = error.details or {}
+        failed = details.get("writeErrors") or []
+        if details.get("writeConcernErrors") or any(row["code"] != _DUPLICATE for row in failed):
+            raise
+
+
+def _names(fields: Any) -> Iterator[str]:
+    """First parts of the field names in one operator of an update (or an `$unset` list)."""
+    for name in fields:
+        yield str(name).partition(".")[0]
+    if isinstance(fields, Mapping):  # of $rename, where it goes
+        yield from (str(value) for value in fields.values() if isinstance(value, str))
 
 
 class Rows:
@@ -106,6 +153,20 @@ class Rows:
                 raise ValueError(f"a query must not leave {field}")
         return {**where, **self._scope}
 
+    def _guarded(self, change: Any) -> Any:
+        """The change, if it leaves the scope's fields alone: no row may move to another company."""
+        stages = change if isinstance(change, list) else [change]
+        for stage in stages:
+            for fields in stage.values():
+                touched = [fields] if isinstance(fields, str) else fields
+                if any(name in self._scope for name in _names(touched)):
+                    raise ValueError("a change must not touch what binds the row to its company")
+        if self._scope and any(
+            "$replaceWith" in stage or "$replaceRoot" in stage for stage in stages
+        ):
+            raise ValueError("a change must not replace the row as a whole")
+        return change
+
     async def find_one(self, where: Filter, **options: Any) -> Document | None:
         call = self._collection.find_one(self._scoped(where), session=self._session, **options)
         return await measured(self._name, "find_one", call)
@@ -121,9 +182,10 @@ class Rows:
             cursor = cursor.sort(list(sort))
         return await measured(self._name, "find", cursor.to_list())
 
-    async def count(self, where: Filter, *, limit: int) -> int:
+    async def count(self, where: Filter, *, limit: int, **options: Any) -> int:
+        """How many rows match, at most `limit`."""
         call = self._collection.count_documents(
-            self._scoped(where), session=self._session, limit=limit
+            self._scoped(where), session=self._session, limit=limit, **options
         )
         return await measured(self._name, "count", call)
 
@@ -140,23 +202,20 @@ class Rows:
     async def insert_missing(self, documents: Sequence[Document]) -> None:
         """Insert the rows whose keys are new and leave the others: a repeat is harmless."""
         rows = [{**document, **self._scope} for document in documents]
-        try:
-            call = self._collection.insert_many(rows, session=self._session, ordered=False)
-            await measured(self._name, "insert_many", call)
-        except Duplicate:
-            return
+        call = self._collection.insert_many(rows, session=self._session, ordered=False)
+        await measured(self._name, "insert_missing", _tolerate_duplicates(call))
 
     async def update_one(self, where: Filter, change: Any, **options: Any) -> int:
         """How many rows matched (0 or 1)."""
         call = self._collection.update_one(
-            self._scoped(where), change, session=self._session, **options
+            self._scoped(where), self._guarded(change), session=self._session, **options
         )
         return (await measured(self._name, "update", call)).matched_count
 
     async def update_many(self, where: Filter, change: Any, **options: Any) -> int:
         """How many rows were changed."""
         call = self._collection.update_many(
-            self._scoped(where), change, session=self._session, **options
+            self._scoped(where), self._guarded(change), session=self._session, **options
         )
         return (await measured(self._name, "update_many", call)).modified_count
 
@@ -173,7 +232,7 @@ class Rows:
         """The row after the change, or None when nothing matched."""
         call = self._collection.find_one_and_update(
             self._scoped(where),
-            change,
+            self._guarded(change),
             upsert=upsert,
             session=self._session,
             return_document=ReturnDocument.AFTER,
@@ -181,11 +240,18 @@ class Rows:
         return await measured(self._name, "find_and_update", call)
 
     async def bulk(self, requests: Sequence[Any]) -> int:
-        """Driver write models, unordered, in one round trip; how many rows matched."""
+        """Driver write models, unordered, in one round trip; how many rows matched.
+
+        Only for unbound rows: the models bring filters of their own.
+        """
+        if self._scope:
+            raise ValueError("a bulk write can not be bound to a company")
         call = self._collection.bulk_write(requests, ordered=False, session=self._session)
         return (await measured(self._name, "bulk", call)).matched_count
 
     async def aggregate(self, pipeline: Sequence[Document], **options: Any) -> list[Document]:
+        if self._scope and any(_LEAVING & stage.keys() for stage in pipeline):
+            raise ValueError("a company's pipeline must not reach into other collections")
         stages = [{"$match": self._scope}, *pipeline] if self._scope else list(pipeline)
         cursor = await measured(
             self._name,

@@ -13,6 +13,7 @@ STATUS: dict[type[errors.Error], int] = {
     errors.Forbidden: 403,
     errors.NotFound: 404,
     errors.MethodNotAllowed: 405,
+    errors.TooSlow: 408,
     errors.Conflict: 409,
     errors.Gone: 410,
     errors.PreconditionFailed: 412,
@@ -20,6 +21,7 @@ STATUS: dict[type[errors.Error], int] = {
     errors.UnsupportedMediaType: 415,
     errors.Invalid: 422,
     errors.TooManyRequests: 429,
+    errors.HeaderTooLarge: 431,
     errors.Unavailable: 503,
     errors.StorageFull: 507,
 }

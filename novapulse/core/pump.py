@@ -17,7 +17,7 @@ from novapulse.core.context import Runtime
 from novapulse.core.errors import TransientConflict
 from novapulse.core.events import EVENTS, EventRow
 from novapulse.core.jobs.rows import JOBS
-from novapulse.core.mongo import Document, UpdateOne
+from novapulse.core.mongo import Document, Duplicate, UpdateOne
 from novapulse.core.telemetry import metrics
 
 log = structlog.get_logger("events")
@@ -83,12 +83,24 @@ class Pump:
             stamped.append(msgspec.structs.replace(event, sequence=number))
         if writes:
             try:
-                if await self._rows.bulk(writes) < len(writes):
-                    raise TransientConflict("Another leader stamps the same events")
+                await self._write_stamps(writes)
             except BaseException:
                 self.forget()
                 raise
         return stamped
+
+    async def _write_stamps(self, writes: list[UpdateOne]) -> None:
+        """All or none: a leader that overlaps with another leaves no gap behind.
+
+        Raises TransientConflict when the other one was quicker.
+        """
+        try:
+            async with self._runtime.db.transaction() as session:
+                rows = self._runtime.db.platform(EVENTS, session)
+                if await rows.bulk(writes) < len(writes):
+                    raise TransientConflict("Another leader stamps the same events")
+        except Duplicate as error:
+            raise TransientConflict("Another leader took the same number") from error
 
     async def _next(self, company_id: str) -> int:
         if company_id not in self._last:

@@ -5,21 +5,25 @@ and rate-limit windows. redis-py's own defaults would wait up to 58 s on a
 stopped server.
 """
 
+import asyncio
+import hashlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
 
 import redis.asyncio as redis_asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import NoScriptError, RedisError
 
 from novapulse.core.telemetry import metrics
 
 T = TypeVar("T")
 _FAILURES_TO_OPEN = 3
 _OPEN_SECONDS = 2.0
+_MOST_AT_ONCE = 500
 
 
 class Breaker:
@@ -44,6 +48,26 @@ class Breaker:
             self._open_until = self._clock() + _OPEN_SECONDS
 
 
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A Lua script, known to the server by its digest."""
+
+    text: str
+    digest: str
+
+    @classmethod
+    def of(cls, text: str) -> "Script":
+        return cls(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+class ScriptCall(NamedTuple):
+    keys: tuple[str, ...]
+    arguments: tuple[Any, ...]
+
+
+Waiting = tuple[Script, ScriptCall, "asyncio.Future[Any | None]"]
+
+
 class Cache:
     """A process's Redis client. Every call may fail: callers go on without it."""
 
@@ -56,6 +80,8 @@ class Cache:
             health_check_interval=0,
         )
         self.breaker = Breaker()
+        self._waiting: list[Waiting] = []
+        self._sending: asyncio.Task[None] | None = None
         metrics.redis_connection_status.set(0)
 
     async def _call(self, command: str, call: Callable[[], Awaitable[T]]) -> T | None:
@@ -75,18 +101,56 @@ class Cache:
         metrics.redis_connection_status.set(1)
         return answer
 
+    async def info(self) -> dict[str, Any] | None:
+        """What the server says about itself; None when it is away."""
+        return await self._call("info", self._client.info)
+
     async def ping(self) -> bool:
         return await self._call("ping", self._client.ping) is not None
 
     async def publish(self, channel: str) -> None:
         await self._call("publish", lambda: self._client.publish(channel, b"1"))
 
-    async def run_script(
-        self, script: str, keys: tuple[str, ...], arguments: tuple[Any, ...]
-    ) -> Any | None:
-        """The script's answer, or None when Redis is away."""
-        compiled = self._client.register_script(script)
-        return await self._call("evalsha", lambda: compiled(keys=keys, args=arguments))
+    async def run_script(self, script: "Script", call: "ScriptCall") -> Any | None:
+        """The script's answer, or None when Redis is away.
+
+        Calls that come while others travel go together in the next round trip,
+        so a burst needs one connection and not one each.
+        """
+        if self.breaker.is_open:
+            return None
+        answer: asyncio.Future[Any | None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((script, call, answer))
+        if self._sending is None or self._sending.done():
+            self._sending = asyncio.create_task(self._send_scripts())
+        return await answer
+
+    async def _send_scripts(self) -> None:
+        while self._waiting:
+            batch, self._waiting = self._waiting[:_MOST_AT_ONCE], self._waiting[_MOST_AT_ONCE:]
+            answers = await self._call("evalsha", lambda batch=batch: self._execute(batch))  # type: ignore[misc]  # bound now, not late
+            for (_, _, answer), value in zip(batch, answers or [None] * len(batch), strict=True):
+                if not answer.done():
+                    answer.set_result(value)
+
+    async def _execute(self, batch: "list[Waiting]") -> list[Any]:
+        """One pipeline; scripts that the server does not know are loaded, then called again."""
+        answers = await self._pipeline(batch)
+        if any(isinstance(one, NoScriptError) for one in answers):
+            for script in {script for script, _, _ in batch}:
+                await self._client.script_load(script.text)
+            answers = await self._pipeline(batch)
+        for one in answers:
+            if isinstance(one, Exception):
+                raise one
+        return answers
+
+    async def _pipeline(self, batch: "list[Waiting]") -> list[Any]:
+        async with self._client.pipeline(transaction=False) as pipeline:
+            for script, call, _ in batch:
+                pipeline.evalsha(script.digest, len(call.keys), *call.keys, *call.arguments)
+            answers: list[Any] = await pipeline.execute(raise_on_error=False)
+            return answers
 
     @asynccontextmanager
     async def subscription(self, *channels: str) -> AsyncIterator[AsyncIterator[Any]]:

@@ -45,7 +45,10 @@ class Reply(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One endpoint; `scope` is None for a public one, `limit` names its rate limit."""
+    """One endpoint; `scope` is None for a public one, `limit` names its rate limit.
+
+    Routes with one `limit_group` are counted together; without it, those with one `limit`.
+    """
 
     method: str
     path: str
@@ -53,6 +56,7 @@ class Route:
     scope: Scope | None
     status: int = 200
     limit: str | None = "general"
+    limit_group: str = ""
     body: Any = None
     query: Any = None
     returns: Any = None
@@ -83,7 +87,10 @@ class Routes:
         scope: Scope | None,
         **options: Any,
     ) -> Callable[[Handler], Handler]:
-        """Declare a handler. Options are fields of `Route`: status, limit, guard, media_type."""
+        """Declare a handler. Options are fields of `Route`: status, limit, guard, media_type.
+
+        `returns` tells what is in the Reply of a handler that makes one.
+        """
 
         def declare(handler: Handler) -> Handler:
             route = _route(method, path, handler=handler, scope=scope, tag=self.tag, **options)
@@ -102,7 +109,7 @@ def _route(
     arguments = tuple(name for name in names if name not in ("body", "query", "if_match"))
     if len(arguments) != len(placeholders):
         raise TypeError(f"{method} {path}: the handler's parameters do not fit: {names}")
-    returns = hints.get("return")
+    returns = options.pop("returns", hints.get("return"))
     if scope is None:
         options["guard"] = Guard.PUBLIC
     if returns is NoneType:

@@ -13,8 +13,9 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from novapulse.core import strictjson
 from novapulse.core.clock import rfc3339
-from novapulse.core.errors import FieldError, Invalid, Malformed
+from novapulse.core.errors import Invalid
 
 T = TypeVar("T")
 _encoder = msgspec.json.Encoder()
@@ -68,15 +69,14 @@ def decode(body: bytes, kind: type[T]) -> T:
     """`body` as `kind`.
 
     Raises:
-        Malformed: not JSON in UTF-8.
+        Malformed: not JSON in UTF-8, or JSON that readers would not agree about.
         Invalid: JSON, but an unknown field, a wrong type or a value out of range.
     """
+    strictjson.check(body)
     try:
         value: T = _decoder(kind).decode(body)  # type: ignore[arg-type]  # a class is hashable
     except msgspec.ValidationError as error:
         raise invalid(error) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Malformed(f"The body is not valid JSON: {error}") from error
     return value
 
 
@@ -97,4 +97,4 @@ def invalid(error: msgspec.ValidationError) -> Invalid:
     for pattern in (_UNKNOWN, _MISSING):
         if named := pattern.match(message):
             path = f"{path}.{named.group(1)}" if path else named.group(1)
-    return Invalid("The body has unacceptable values", (FieldError(path, message),))
+    return Invalid.field(path, message)

@@ -1,38 +1,71 @@
-"""The authenticator that the API's endpoints call."""
+"""The authenticator that the API's endpoints call: from a request's credentials to a principal."""
 
 from novapulse.core.access import Principal, Role
 from novapulse.core.context import Runtime
 from novapulse.core.errors import NotFound, Unauthenticated
 from novapulse.core.http import RequestState
-from novapulse.identity import tokens
+from novapulse.core.routing import PREFIX
+from novapulse.identity import cookies, visits
+from novapulse.identity.model import MfaSetupRequired
 from novapulse.identity.service import Identity
 from novapulse.identity.store import CompanyStore
 
+API_TOKEN_PREFIX = "nvp_"  # noqa: S105 - how a token begins is no secret
 _COMPANY_HEADER = b"x-novapulse-company"
+# What somebody may still do whose company requires the second factor that they lack.
+_WITHOUT_MFA = {
+    f"{PREFIX}/auth/{path}" for path in ("mfa", "mfa/setup", "mfa/verify", "logout", "logout-all")
+}
 
 
 async def authenticate(runtime: Runtime, state: RequestState) -> Principal:
-    """The principal of a request's bearer token; raises Unauthenticated.
+    """The principal of a request's bearer token.
 
-    An operator that names a company in `X-NovaPulse-Company` acts on that one;
-    a company that does not exist is NotFound.
+    An operator that names a company in `X-NovaPulse-Company` acts on that one.
+
+    Raises:
+        Unauthenticated: no token, or not a good one; or nobody who may act any more.
+        MfaSetupRequired: the company wants a second factor first.
+        TwoCredentials: a cookie came with it.
+        NotFound: the named company does not exist.
     """
+    cookies.require_one_credential(state.headers)
     scheme, _, token = state.headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+    token = token.strip()
     if scheme.lower() != "bearer" or not token:
         raise Unauthenticated()
     identity = runtime.feature(Identity)
-    claims = tokens.verify(identity.keys, token.strip())
+    if token.startswith(API_TOKEN_PREFIX) and identity.api_tokens is not None:
+        principal = await identity.api_tokens(runtime, token)
+    else:
+        principal = await _by_session(identity, token)
+    standing = await identity.standings.get(principal.user_id)
+    if standing.must_set_up_mfa and state.route not in _WITHOUT_MFA:
+        raise MfaSetupRequired()
+    return await _acting_on(runtime, principal, state)
+
+
+async def _by_session(identity: Identity, token: str) -> Principal:
+    claims = identity.tokens.verify(token)
     session = await identity.sessions.get(claims.sid)
-    is_operator = session.role is Role.SUPER_ADMIN
-    company_id = session.company_id
-    if is_operator and (named := state.headers.get(_COMPANY_HEADER)):
-        company_id = named.decode("latin-1")
-        if await CompanyStore(runtime.db.tenant(company_id)).find() is None:
-            raise NotFound("There is no such company")
+    if session.user_id != claims.sub:
+        raise Unauthenticated("The access token is not valid")
+    account = (await identity.standings.get(session.user_id)).account
     return Principal(
-        user_id=session.user_id,
-        role=session.role,
-        company_id=company_id,
+        user_id=account.user.id,
+        role=account.user.role,
+        company_id=account.company_id,
         session_id=session.id,
-        is_operator=is_operator,
+        is_operator=account.user.role is Role.SUPER_ADMIN,
     )
+
+
+async def _acting_on(runtime: Runtime, principal: Principal, state: RequestState) -> Principal:
+    """An operator acts on the company that the header names; for others it means nothing."""
+    named = state.headers.get(_COMPANY_HEADER)
+    if not named or not principal.is_operator:
+        return principal
+    company = await CompanyStore(runtime.db.tenant(named.decode("latin-1"))).find()
+    if company is None:
+        raise NotFound("There is no such company")
+    return await visits.enter(runtime, principal, company=company, state=state)

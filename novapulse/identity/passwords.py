@@ -1,4 +1,4 @@
-"""Password hashing: argon2id on threads of its own, so that the event loop never waits."""
+"""Passwords: argon2id on threads of its own, so that the event loop never waits."""
 
 import asyncio
 import os
@@ -20,9 +20,11 @@ class Passwords:
 
     def __init__(self, *, memory_kib: int, time_cost: int) -> None:
         self._hasher = PasswordHasher(time_cost=time_cost, memory_cost=memory_kib, parallelism=1)
-        self._threads = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="argon2")
-        self._queued = 0
-        self._nobody: str | None = None
+        self._cores = os.cpu_count() or 1
+        self._threads = ThreadPoolExecutor(self._cores, thread_name_prefix="argon2")
+        self._pending = 0
+        # Made now: the first unknown user must not take the time of two hashes.
+        self._nobody = self._threads.submit(self._hasher.hash, os.urandom(16).hex())
 
     async def hash(self, password: str) -> str:
         return await self._run(lambda: self._hasher.hash(password))
@@ -30,10 +32,15 @@ class Passwords:
     async def verify(self, password_hash: str | None, password: str) -> bool:
         """Whether the password fits; for an unknown user (None) it takes as long and is False."""
         if password_hash is None:
-            self._nobody = self._nobody or await self.hash(os.urandom(16).hex())
-        against = password_hash or self._nobody or ""
+            against = await asyncio.shield(asyncio.wrap_future(self._nobody))
+        else:
+            against = password_hash
         fits = await self._run(lambda: self._verify(against, password))
         return fits and password_hash is not None
+
+    def is_outdated(self, password_hash: str) -> bool:
+        """Whether the settings ask for more work by now than this hash took."""
+        return self._hasher.check_needs_rehash(password_hash)
 
     def _verify(self, password_hash: str, password: str) -> bool:
         try:
@@ -42,13 +49,13 @@ class Passwords:
             return False
 
     async def _run(self, call: Callable[[], T]) -> T:
-        if self._queued >= _MAX_QUEUED:
+        if self._pending >= self._cores + _MAX_QUEUED:
             raise Unavailable("Too many sign-ins at once; try again shortly")
-        self._queued += 1
+        self._pending += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, call)
         finally:
-            self._queued -= 1
+            self._pending -= 1
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)

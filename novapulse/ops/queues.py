@@ -1,5 +1,7 @@
 """Use cases on queues and jobs: look, retry, cancel, clear, pause. What changes is audited."""
 
+import msgspec
+
 from novapulse.core.access import Grant, Scope
 from novapulse.core.context import Context, Transaction
 from novapulse.core.errors import NotFound
@@ -77,14 +79,14 @@ async def list_jobs(ctx: Context, queue: Queue, query: JobQuery) -> Listing[JobV
         company_id=_scope(ctx),
     )
     found = await _admin(ctx).page(chosen, before=query.cursor, limit=query.limit + 1)
-    page = [_view(job) for job in found[: query.limit]]
+    page = [_view(ctx, job) for job in found[: query.limit]]
     cursor = page[-1].id if len(found) > query.limit else None
     return Listing(data=page, page=Page(next_cursor=cursor, limit=query.limit))
 
 
 async def get_job(ctx: Context, job_id: str) -> JobView:
     """Raises NotFound, also for another company's job."""
-    return _view(await _admin(ctx).get(job_id, company_id=_scope(ctx)))
+    return _view(ctx, await _admin(ctx).get(job_id, company_id=_scope(ctx)))
 
 
 async def retry_job(ctx: Context, job_id: str) -> JobView:
@@ -94,7 +96,7 @@ async def retry_job(ctx: Context, job_id: str) -> JobView:
         job = await _admin_in(tx).retry(job_id)
         tx.record(JobRetried(job=_ref(job)))
     ctx.runtime.bell.ring(str(job.queue))
-    return _view(job)
+    return _view(ctx, job)
 
 
 async def cancel_job(ctx: Context, job_id: str) -> JobView:
@@ -103,7 +105,7 @@ async def cancel_job(ctx: Context, job_id: str) -> JobView:
     async with ctx.transaction(company_id=PLATFORM) as tx:
         job = await _admin_in(tx).cancel(job_id, by=ctx.principal.user_id)
         tx.record(JobCancelled(job=_ref(job)))
-    return _view(job)
+    return _view(ctx, job)
 
 
 async def clear_queue(ctx: Context, queue: Queue, query: BulkQuery) -> BulkAnswer:
@@ -122,7 +124,7 @@ async def clear_queue(ctx: Context, queue: Queue, query: BulkQuery) -> BulkAnswe
 async def retry_queue(ctx: Context, queue: Queue, query: BulkQuery) -> BulkAnswer:
     """Retry the jobs that the filter chooses; raises JobStateConflict."""
     ctx.require(Scope.QUEUE_WRITE)
-    if query.state in (State.RUNNING, State.COMPLETED):
+    if query.state in (State.RUNNING, State.COMPLETED, State.AVAILABLE):
         raise JobStateConflict(f"Jobs that are {query.state} can not be retried")
     chosen = _chosen(queue, query)
     if query.dry_run:
@@ -177,6 +179,9 @@ def _ref(job: JobRow) -> JobRef:
     return JobRef(id=job.id, company_id=job.company_id, queue=job.queue.public_name, kind=job.kind)
 
 
-def _view(job: JobRow) -> JobView:
+def _view(ctx: Context, job: JobRow) -> JobView:
+    """As it is now: nothing promotes a waiting job, it is available once it is due."""
+    if job.due_at is not None and job.due_at <= ctx.now():
+        job = msgspec.structs.replace(job, state=State.AVAILABLE)
     kind = find_kind(job.kind)
     return JobView.of(job, sealed=kind.sealed if kind is not None else tuple(job.payload))

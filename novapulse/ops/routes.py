@@ -1,7 +1,9 @@
 """`/health*`, `/metrics`, `/openapi.json` and `/docs`."""
 
+import os
 from functools import cache
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -73,7 +75,17 @@ async def metrics(ctx: Context) -> Reply:
     merged = CollectorRegistry()
     MultiProcessCollector(merged)
     content_type = CONTENT_TYPE_PLAIN_0_0_4.encode()
-    return Reply(generate_latest(merged), 200, [(b"content-type", content_type)])
+    text = generate_latest(merged) + _supervisors_text()
+    return Reply(text, 200, [(b"content-type", content_type)])
+
+
+def _supervisors_text() -> bytes:
+    """What the supervisor writes beside the processes' own files."""
+    directory = os.environ.get("PROMETHEUS_MULTIPROC_DIR", "")
+    try:
+        return Path(directory).with_name("supervisor.prom").read_bytes() if directory else b""
+    except OSError:
+        return b""
 
 
 @routes.add("GET", "/openapi.json", scope=None)

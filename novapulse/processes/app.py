@@ -23,6 +23,8 @@ class Methods:
             self._endpoints["HEAD"] = endpoints["GET"]
 
     async def __call__(self, scope: http.ASGIScope, receive: http.Receive, send: http.Send) -> None:
+        if not scope["path"].isprintable():
+            raise NotFound("There is nothing at this address")  # the router's $ passes a newline
         endpoint = self._endpoints.get(scope["method"])
         if endpoint is None:
             raise MethodNotAllowed(tuple(sorted(self._endpoints)))

@@ -10,32 +10,28 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
-
 from novapulse import __version__
 from novapulse.core import errors
-from novapulse.core.settings import Loaded, write_handoff
+from novapulse.core.settings import Loaded
 from novapulse.processes import places
+from novapulse.processes.binding import bind_address, find_inherited
+from novapulse.processes.gauges import FILE_NAME, Gauges
 from novapulse.processes.logsink import open_sink
-from novapulse.processes.specs import build_specs
+from novapulse.processes.reload import Configuration, Surroundings
+from novapulse.processes.roles import LISTENER, Roles
 from novapulse.stores.find import check_runs, find_store
 from novapulse.stores.layout import prepare_layout
-from supervisor.listeners import bind_tcp
 from supervisor.lock import AlreadyRunning, InstanceLock
-from supervisor.loop import Supervisor
+from supervisor.loop import Program, Supervisor
 from supervisor.report import json_line, plain_line
 
 Say = Callable[[str], None]
 
 
-class AddressTaken(errors.Unavailable):
-    """Somebody else listens where we are told to."""
-
-    code = "address_taken"
-
-
-def run(load: Callable[[], Loaded], *, files_below: Path | None, say: Say) -> int:
+def run(load: Callable[[], Loaded], *, roles: Roles, files_below: Path | None, say: Say) -> int:
     """Run the appliance in the foreground until it is stopped; the exit code.
+
+    `load` is asked again at every reload.
 
     Raises:
         ConfigurationInvalid, AlreadyRunning, AddressTaken, Unavailable: nothing was started.
@@ -52,30 +48,63 @@ def run(load: Callable[[], Loaded], *, files_below: Path | None, say: Say) -> in
     except AlreadyRunning as error:
         raise errors.AlreadyRunning(f"NovaPulse is already running here: {error}") from error
     try:
-        return _run_locked(loaded, lock, keeps_files=files_below is not None, say=say)
+        keeps_files = files_below is not None
+        return _run_locked(load, loaded, lock=lock, roles=roles, keeps_files=keeps_files, say=say)
     finally:
         lock.release()
 
 
-def _run_locked(loaded: Loaded, lock: InstanceLock, *, keeps_files: bool, say: Say) -> int:
+def _run_locked(
+    load: Callable[[], Loaded],
+    loaded: Loaded,
+    *,
+    lock: InstanceLock,
+    roles: Roles,
+    keeps_files: bool,
+    say: Say,
+) -> int:
     _prepare_stores(loaded)
-    with _bind(loaded) as listener:
-        bound = _with_address(loaded, listener)
-        handoff = loaded.paths.run / "settings.json"
-        write_handoff(bound, handoff)
-        _clear_metrics(handoff.with_name("metrics"))
-        is_pretty = _is_pretty(loaded)
-        specs = build_specs(bound, handoff=handoff, log_format="pretty" if is_pretty else "json")
+    handoff = loaded.paths.run / "settings.json"
+    _clear_metrics(handoff.with_name("metrics"))
+    is_pretty = _is_pretty(loaded)
+    around = Surroundings(load, roles, handoff, log_format="pretty" if is_pretty else "json")
+    gauges = Gauges(loaded.paths.run / FILE_NAME)
+    listeners = _listen(loaded, roles)
+    try:
+        configuration = Configuration(loaded, around, listeners=listeners, gauges=gauges)
         supervisor = Supervisor(
-            specs,
-            listeners={"http": listener},
+            configuration.specs,
+            listeners=listeners,
             control_path=places.control_socket(loaded.paths.run),
             lock=lock,
             log=open_sink(loaded.paths.log if keeps_files else None),
-            on_ready=lambda: say(_greeting(bound)),
+            program=Program(
+                on_ready=lambda: say(_greeting(configuration.bound, roles)),
+                on_change=gauges.update,
+                on_stopping=lambda: _close(listeners),
+                facts=configuration.facts,
+                planners={
+                    "reload": configuration.plan_reload,
+                    "scale": configuration.plan_scale,
+                },
+            ),
             describe=plain_line if is_pretty else json_line,
         )
         return supervisor.run()
+    finally:
+        _close(listeners)
+
+
+def _close(listeners: dict[str, socket.socket]) -> None:
+    """From a stop on nobody may connect to a socket that only we hold and never accept on."""
+    for listener in listeners.values():
+        listener.close()
+
+
+def _listen(loaded: Loaded, roles: Roles) -> dict[str, socket.socket]:
+    if not roles.has("api"):
+        return {}
+    return {LISTENER: find_inherited() or bind_address(loaded)}
 
 
 def make_root(root: Path) -> None:
@@ -115,26 +144,6 @@ def _prepare_stores(loaded: Loaded) -> None:
     prepare_layout(places.layout(loaded))
 
 
-def _bind(loaded: Loaded) -> socket.socket:
-    address = loaded.settings.server.address
-    try:
-        return bind_tcp(address.host, address.port)
-    except OSError as error:
-        raise AddressTaken(
-            f"Can not listen on {loaded.settings.server.listen} "
-            f"(port {address.port}): {error.strerror or error}"
-        ) from error
-
-
-def _with_address(loaded: Loaded, listener: socket.socket) -> Loaded:
-    """The settings with the address that was really bound: port 0 has become a number."""
-    host, port = listener.getsockname()[:2]
-    listen = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    server = msgspec.structs.replace(loaded.settings.server, listen=listen)
-    settings = msgspec.structs.replace(loaded.settings, server=server)
-    return msgspec.structs.replace(loaded, settings=settings)
-
-
 def _clear_metrics(directory: Path) -> None:
     """Counters start at zero with the appliance."""
     shutil.rmtree(directory, ignore_errors=True)
@@ -146,7 +155,9 @@ def _is_pretty(loaded: Loaded) -> bool:
     return chosen == "pretty" or (chosen == "auto" and sys.stderr.isatty())
 
 
-def _greeting(loaded: Loaded) -> str:
+def _greeting(loaded: Loaded, roles: Roles) -> str:
+    if not roles.has("api"):
+        return f"NovaPulse {__version__} is ready without an API"
     url = loaded.settings.server.base_url
     line = f"NovaPulse {__version__} is ready at {url}"
     try:

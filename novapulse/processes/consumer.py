@@ -1,16 +1,25 @@
 """A consumer: Huey's consumer program on one queue, its worker on the ledger."""
 
 import asyncio
+import multiprocessing
+import os
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
 
 from novapulse.core.context import Runtime
-from novapulse.core.jobs.kinds import Queue, hueys
+from novapulse.core.errors import ConfigurationInvalid
+from novapulse.core.jobs.kinds import Pool, Queue, hueys
 from novapulse.core.jobs.worker import Worker
+from novapulse.core.outbound import OutboundClient
+from novapulse.core.settings import Loaded
+from novapulse.mail.spool import Spool
 from novapulse.processes import entry, places
 from novapulse.processes.entry import Child
-from novapulse.processes.runtime import open_runtime, outbound_client
+from novapulse.processes.features import declared_queues
+from novapulse.processes.runtime import WaysOut, open_runtime
 from novapulse.stores.layout import MongoRole
 from novapulse.webhooks.delivery import Dispatcher
+from supervisor.child import set_parent_death_signal
 
 
 async def serve(child: Child, queue: Queue, stopping: asyncio.Event) -> None:
@@ -18,17 +27,19 @@ async def serve(child: Child, queue: Queue, stopping: asyncio.Event) -> None:
     loaded = child.loaded
     queues = loaded.settings.queues
     async with open_runtime(loaded, role=MongoRole.WORKER) as runtime:
-        client = outbound_client(loaded)
-        runtime.add(Dispatcher(runtime, client))
+        ways_out = WaysOut(loaded, use=partial(_dispatch_by, runtime))
+        runtime.add(Spool(places.mail_spool(loaded)))
         worker = Worker(
             runtime,
             queue,
             owner=places.owner(loaded, child.instance),
             concurrency=queues.concurrency_of(queue),
             lease_seconds=queues.lease_seconds_of(queue),
+            make_pool=make_pool,
         )
         await entry.until_available(runtime.db.ping)
-        beat = asyncio.create_task(entry.attended(child.link, stopping))
+        child.on_settings(lambda new: _adopt(runtime, ways_out, new))
+        beat = asyncio.create_task(child.attend(stopping))
         running = asyncio.create_task(
             worker.run(drain_seconds=loaded.settings.server.drain_seconds)
         )
@@ -38,7 +49,31 @@ async def serve(child: Child, queue: Queue, stopping: asyncio.Event) -> None:
         await running
         beat.cancel()
         await _close(runtime)
-        await client.aclose()
+        await ways_out.aclose()
+
+
+def _dispatch_by(runtime: Runtime, client: OutboundClient) -> None:
+    """The first client makes the dispatcher; the next ones take the former's place in it."""
+    if (dispatcher := runtime.find_feature(Dispatcher)) is None:
+        runtime.add(Dispatcher(runtime, client))
+    else:
+        dispatcher.client = client
+
+
+def _adopt(runtime: Runtime, ways_out: WaysOut, loaded: Loaded) -> None:
+    runtime.adopt(loaded.settings)
+    ways_out.adopt(loaded)
+
+
+def make_pool(kind: Pool) -> Executor:
+    """Where CPU-bound kinds compute; processes are spawned and die with their consumer."""
+    if kind is Pool.THREAD:
+        return ThreadPoolExecutor(thread_name_prefix="compute")
+    return ProcessPoolExecutor(
+        max_workers=os.cpu_count(),
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=set_parent_death_signal,
+    )
 
 
 async def _until_stopped(stopping: asyncio.Event, running: asyncio.Task[None]) -> None:
@@ -53,6 +88,8 @@ async def _close(runtime: Runtime) -> None:
 
 def main(child: Child, queue_name: str) -> None:
     queue = Queue(queue_name)
+    if queue not in declared_queues():
+        raise ConfigurationInvalid(f"No job kind is declared for the queue {queue.public_name}")
     consumer = hueys[queue].create_consumer(partial(serve, child, queue))
     consumer.run()
     consumer.raise_failure()

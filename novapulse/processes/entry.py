@@ -6,7 +6,6 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
@@ -15,21 +14,62 @@ from novapulse.core.exitcodes import exit_code_of
 from novapulse.core.settings import Loaded, read_handoff
 from novapulse.core.telemetry import logs
 from novapulse.processes.handoff import HANDOFF, INSTANCE, LOG_FORMAT
-from supervisor.child import Link, attend
+from novapulse.processes.wear import Wear
+from supervisor.child import Link, Message, attend
 
 _STORE_RETRY_SECONDS = 0.2
 
 
-@dataclass(frozen=True, slots=True)
 class Child:
-    """A child's surroundings; `link` tells the supervisor how it is."""
+    """A child's surroundings; `link` tells the supervisor how it is, and brings its word.
 
-    link: Link
-    loaded: Loaded
+    Who keeps something that a reload or a drain changes says so by `on_settings` and
+    `on_drain`, before `attend`.
+    """
+
+    def __init__(self, link: Link, loaded: Loaded, handoff: Path) -> None:
+        self.link = link
+        self.loaded = loaded
+        self._handoff = handoff
+        self._wear = Wear(link.ask_replacement)
+        self._adopters: list[Callable[[Loaded], None]] = []
+        self._drainers: list[Callable[[bool], None]] = []
 
     @property
     def instance(self) -> str:
         return self.link.instance
+
+    def on_settings(self, adopt: Callable[[Loaded], None]) -> None:
+        """Call `adopt` with the new settings after a reload."""
+        self._adopters.append(adopt)
+
+    def on_drain(self, drain: Callable[[bool], None]) -> None:
+        """Call `drain` when this appliance is taken out of service, or put back."""
+        self._drainers.append(drain)
+
+    async def attend(
+        self, stopping: asyncio.Event, *, requests: Callable[[], int] = lambda: 0
+    ) -> None:
+        """Beat from this event loop, and follow what the supervisor says.
+
+        A supervisor that is gone ends this process. `requests` counts what it answered.
+        """
+
+        def look_at_wear() -> None:
+            self._wear.look(self.loaded.settings.supervisor, requests=requests())
+
+        await attend(self.link, on_gone=stopping.set, on_message=self._follow, on_beat=look_at_wear)
+
+    def _follow(self, message: Message) -> None:
+        if message.get("settings"):
+            # The file is read anew: the first message may come after what it tells of.
+            self.loaded = read_handoff(self._handoff)
+            logs.set_level(self.loaded.settings.logging.level)
+            for adopt in self._adopters:
+                adopt(self.loaded)
+        if isinstance(is_draining := message.get("drain"), bool):
+            for drain in self._drainers:
+                drain(is_draining)
 
 
 def run_child(role: str, *arguments: str) -> None:
@@ -56,7 +96,7 @@ def _enter() -> Child:
     os.environ[INSTANCE] = link.instance
     loaded = read_handoff(Path(handoff))
     logs.configure(link.instance, level=loaded.settings.logging.level, style=_style(loaded))
-    return Child(link, loaded)
+    return Child(link, loaded, Path(handoff))
 
 
 def _style(loaded: Loaded) -> str:
@@ -83,8 +123,3 @@ async def until_available(check: Callable[[], Awaitable[None]]) -> None:
             await check()
             return
         await asyncio.sleep(_STORE_RETRY_SECONDS)
-
-
-async def attended(link: Link, stopping: asyncio.Event) -> None:
-    """Beat from this event loop; a supervisor that is gone ends this process."""
-    await attend(link, on_gone=stopping.set)

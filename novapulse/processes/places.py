@@ -38,6 +38,11 @@ def setup_token_file(loaded: Loaded) -> Path:
     return secrets_directory(loaded) / "setup-token"
 
 
+def mail_spool(loaded: Loaded) -> Path:
+    """Messages that have no mail server to go to."""
+    return loaded.paths.state / "mail"
+
+
 def control_socket(run: Path) -> Path:
     return socket_dir(run) / CONTROL_SOCKET
 

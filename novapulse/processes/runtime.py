@@ -1,9 +1,11 @@
 """A process's surroundings, from what the supervisor handed down."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from ipaddress import ip_network
 
+from novapulse.core.clock import Clock, system_clock
 from novapulse.core.context import Runtime
 from novapulse.core.crypto import load_key_ring
 from novapulse.core.jobs.bell import Bell
@@ -12,14 +14,20 @@ from novapulse.core.networks import AddressPolicy
 from novapulse.core.outbound import OutboundClient, OutboundOptions
 from novapulse.core.redis import Cache
 from novapulse.core.settings import Loaded
+from novapulse.identity.refresh import load_refresh_key
 from novapulse.identity.service import Identity
 from novapulse.identity.tokens import load_token_keys
+from novapulse.people import api_tokens
 from novapulse.processes import places
 from novapulse.stores.layout import MongoRole
 
+_LONGEST_REQUEST_SECONDS = 60.0
+
 
 @asynccontextmanager
-async def open_runtime(loaded: Loaded, *, role: MongoRole) -> AsyncIterator[Runtime]:
+async def open_runtime(
+    loaded: Loaded, *, role: MongoRole, clock: Clock = system_clock
+) -> AsyncIterator[Runtime]:
     """Clients and keys for a process with the database rights of `role`."""
     settings = loaded.settings
     db = Database(
@@ -32,7 +40,7 @@ async def open_runtime(loaded: Loaded, *, role: MongoRole) -> AsyncIterator[Runt
     bell = Bell(cache)
     secrets = places.secrets_directory(loaded)
     keys = load_key_ring(secrets / "data-keys.json")
-    runtime = Runtime(settings=settings, db=db, cache=cache, bell=bell, keys=keys)
+    runtime = Runtime(settings=settings, db=db, cache=cache, bell=bell, keys=keys, clock=clock)
     try:
         yield runtime
     finally:
@@ -46,7 +54,12 @@ def add_identity(runtime: Runtime, loaded: Loaded) -> None:
     secrets = places.secrets_directory(loaded)
     given = loaded.jwt_access_secret
     keys = load_token_keys(secrets / "token-keys.json", given=given)
-    runtime.add(Identity(runtime, keys, setup_token_file=places.setup_token_file(loaded)))
+    refresh_key = load_refresh_key(secrets / "refresh-key")
+    identity = Identity(
+        runtime, keys, refresh_key=refresh_key, setup_token_file=places.setup_token_file(loaded)
+    )
+    identity.api_tokens = api_tokens.principal_of
+    runtime.add(identity)
 
 
 def outbound_client(loaded: Loaded) -> OutboundClient:
@@ -60,3 +73,41 @@ def outbound_client(loaded: Loaded) -> OutboundClient:
         https_only=webhooks.https_only,
     )
     return OutboundClient(policy, options)
+
+
+class WaysOut:
+    """The way out in use, made anew when a reload changes its rules.
+
+    `use` is given each one. A former one goes on for as long as its longest request may.
+    """
+
+    def __init__(self, loaded: Loaded, *, use: Callable[[OutboundClient], None]) -> None:
+        self._use = use
+        self._rules = _rules(loaded)
+        self._clients = [outbound_client(loaded)]
+        use(self._clients[0])
+
+    def adopt(self, loaded: Loaded) -> None:
+        """Take over reloaded settings, in the running loop."""
+        if self._rules == _rules(loaded):
+            return
+        self._rules = _rules(loaded)
+        former = self._clients[-1]
+        self._clients.append(outbound_client(loaded))
+        self._use(self._clients[-1])
+        loop = asyncio.get_running_loop()
+        loop.call_later(_LONGEST_REQUEST_SECONDS, lambda: loop.create_task(self._retire(former)))
+
+    async def aclose(self) -> None:
+        for client in self._clients:
+            await client.aclose()
+        self._clients.clear()
+
+    async def _retire(self, client: OutboundClient) -> None:
+        if client in self._clients:
+            self._clients.remove(client)
+            await client.aclose()
+
+
+def _rules(loaded: Loaded) -> tuple[object, str]:
+    return loaded.settings.webhooks, loaded.settings.server.listen

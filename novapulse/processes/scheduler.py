@@ -7,8 +7,9 @@ repeated: a leader that was replaced while it slept does no harm.
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from datetime import timedelta
 from functools import partial
 
 import structlog
@@ -16,11 +17,12 @@ import structlog
 from novapulse.core.context import Runtime
 from novapulse.core.errors import Unavailable
 from novapulse.core.events import EVENTS
-from novapulse.core.jobs import ledger
+from novapulse.core.jobs import periodic, presence, stats, upkeep
 from novapulse.core.jobs.bell import Ear
 from novapulse.core.leader import LEASE_SECONDS, RENEW_SECONDS, Leadership
 from novapulse.core.mongo import Document
 from novapulse.core.pump import Pump
+from novapulse.core.tasks import end_all
 from novapulse.core.telemetry import metrics
 from novapulse.processes import entry, places
 from novapulse.processes.entry import Child
@@ -31,6 +33,9 @@ from supervisor.control import ControlClient, ControlError
 
 log = structlog.get_logger("scheduler")
 SWEEP_SECONDS = 5.0
+PERIODIC_SECONDS = 5.0
+TIDY_SECONDS = 15.0
+COUNT_SECONDS = 5.0
 
 
 class Scheduler:
@@ -50,13 +55,19 @@ class Scheduler:
         """Lead when it is our turn, until `stopping` is set."""
         parts = [
             asyncio.create_task(part)
-            for part in (self._ear.listen(), self._keep_lease(), self._pump_events(), self._sweep())
+            for part in (
+                self._ear.listen(),
+                self._keep_lease(),
+                self._pump_events(),
+                self._while_leading(self._take_back, SWEEP_SECONDS),
+                self._while_leading(self._enqueue_periodic, PERIODIC_SECONDS),
+                self._while_leading(self._tidy, TIDY_SECONDS),
+                self._while_leading(self._count, COUNT_SECONDS),
+            )
         ]
         asked = asyncio.create_task(stopping.wait())
         ended, _ = await asyncio.wait((asked, *parts), return_when=asyncio.FIRST_COMPLETED)
-        for part in (asked, *parts):
-            part.cancel()
-        await asyncio.gather(asked, *parts, return_exceptions=True)
+        await end_all((asked, *parts))
         with suppress(Unavailable):
             await self._leadership.give_up()
         for task in ended - {asked}:
@@ -65,7 +76,7 @@ class Scheduler:
     async def start(self, live_instances: list[str]) -> None:
         """Release at once what earlier incarnations of this appliance held."""
         live = [f"{self._appliance}/{instance}" for instance in live_instances]
-        ours: Document = {"lease.owner": {"$regex": f"^{self._appliance}/", "$nin": live}}
+        ours: Document = {"$regex": f"^{self._appliance}/", "$nin": live}
         await self._release(ours, "its consumer is gone")
         holder = await self._leadership.holder()
         if holder and holder.startswith(f"{self._appliance}/") and holder not in live:
@@ -73,11 +84,11 @@ class Scheduler:
 
     async def forget(self, instance: str) -> None:
         """A process of this appliance ended: its leases are free now."""
-        held = {"lease.owner": f"{self._appliance}/{instance}"}
-        await self._release(held, "its consumer ended")
+        await self._release({"$in": [f"{self._appliance}/{instance}"]}, "its consumer ended")
 
-    async def _release(self, held: Document, reason: str) -> None:
-        released = await ledger.release(self._runtime.db, held, reason)
+    async def _release(self, holders: Document, reason: str) -> None:
+        await presence.leave_all(self._runtime.db, holders)
+        released = await upkeep.release_held(self._runtime.db, holders, reason=reason)
         if released:
             log.warning("jobs.released", jobs=released, reason=reason)
             await self._ring_due()
@@ -105,24 +116,47 @@ class Scheduler:
             if not planned:
                 await self._ear.wait(3600.0)
 
-    async def _sweep(self) -> None:
+    async def _while_leading(
+        self, step: Callable[[], Awaitable[float | None]], seconds: float
+    ) -> None:
+        """Repeat a step that any leader may repeat; it may ask for a longer rest."""
         while True:
+            rest: float | None = None
             if self.leads:
                 with suppress(Unavailable):
-                    await self._sweep_once()
-            await asyncio.sleep(SWEEP_SECONDS)
+                    rest = await step()
+            await asyncio.sleep(max(seconds, rest or 0.0))
 
-    async def _sweep_once(self) -> None:
-        lapsed = await ledger.release_lapsed(self._runtime.db)
+    async def _take_back(self) -> None:
+        lapsed = await upkeep.release_lapsed(self._runtime.db)
         if lapsed:
             log.warning("jobs.lapsed", jobs=lapsed)
         await self._ring_due()
-        for queue, states in (await ledger.counts(self._runtime.db)).items():
+
+    async def _enqueue_periodic(self) -> None:
+        await periodic.enqueue_due(self._runtime, now=self._runtime.clock())
+
+    async def _tidy(self) -> None:
+        settings = self._runtime.settings.queues
+        await upkeep.trim(
+            self._runtime.db,
+            keep_completed=timedelta(hours=settings.completed_keep_hours),
+            keep_most=settings.completed_keep_jobs,
+            keep=timedelta(days=settings.dead_keep_days),
+        )
+
+    async def _count(self) -> float:
+        """The gauges, and full counts of huge queues: at most a fiftieth of the time."""
+        seconds = await stats.take_snapshots(self._runtime.db)
+        ages = await stats.oldest_seconds(self._runtime.db)
+        for queue, states in (await stats.counts(self._runtime.db)).items():
+            metrics.queue_oldest_seconds.labels(queue).set(ages.get(queue, 0.0))
             for state, number in states.items():
                 metrics.queue_size.labels(queue, state).set(number)
+        return 50 * seconds
 
     async def _ring_due(self) -> None:
-        for queue in await ledger.due_queues(self._runtime.db):
+        for queue in await upkeep.due_queues(self._runtime.db):
             self._runtime.bell.ring(queue)
 
 
@@ -161,7 +195,8 @@ async def serve(child: Child) -> None:
         announcements = Announcements(child)
         announcements.listen(endings.put_nowait)
         await scheduler.start(await asyncio.to_thread(announcements.live_instances))
-        beat = asyncio.create_task(entry.attended(child.link, stopping))
+        child.on_settings(lambda loaded: runtime.adopt(loaded.settings))
+        beat = asyncio.create_task(child.attend(stopping))
         forgetting = asyncio.create_task(_forget_ended(scheduler, endings))
         child.link.ready()
         await scheduler.run(stopping)

@@ -10,31 +10,35 @@ import asyncio
 import socket
 
 from hypercorn.app_wrappers import ASGIWrapper
-from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
 
 from novapulse.core.http import Gate
+from novapulse.processes.protocol import Limits, StrictServer
 
 LINGER_SECONDS = 1.0
 _BACKLOG = 1024
 
 
 class Server:
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self, gate: Gate, limits: Limits) -> None:
         self._gate = gate
+        self._limits = limits
         self._wrapped = ASGIWrapper(gate)  # type: ignore[arg-type]  # ASGI, but not as typed dicts
         self._context = WorkerContext(None)
         self._config = Config()
         self._config.accesslog = None
-        self._config.keep_alive_timeout = 75.0
         self._config.keep_alive_max_requests = 1_000_000
         self._config.include_server_header = False
-        self._connections: set[asyncio.Task[None]] = set()
+        # Unbounded: the protocol counts the body, and a full queue would hold up its reading.
+        self._config.max_app_queue_size = 0
+        self._connections: dict[asyncio.Task[None], StrictServer] = {}
         self._listener: asyncio.Server | None = None
+        self._socket: socket.socket | None = None
 
     async def start(self, listener: socket.socket) -> None:
         """Accept connections on `listener`, which the caller bound."""
+        self._socket = listener
         self._listener = await asyncio.start_server(
             self._connected, sock=listener, backlog=_BACKLOG
         )
@@ -42,19 +46,39 @@ class Server:
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  # a stream callback always is a task
-        self._connections.add(task)
-        task.add_done_callback(self._connections.discard)
-        loop = asyncio.get_running_loop()
-        await TCPServer(self._wrapped, loop, self._config, self._context, {}, reader, writer)
+        connection = StrictServer(
+            *(self._wrapped, asyncio.get_running_loop(), self._config, self._context, {}),
+            *(reader, writer),
+            limits=self._limits,
+        )
+        self._connections[task] = connection
+        task.add_done_callback(self._connections.pop)
+        await connection
 
     async def drain(self, *, seconds: float) -> None:
         """Stop accepting and let every request in flight finish, for at most `seconds`."""
+        self._gate.is_draining = True
+        await self._accept_waiting()
         if self._listener is not None:
             self._listener.close()
-        self._gate.is_draining = True
         await self._wait(min(LINGER_SECONDS, seconds))
         await self._context.terminated.set()
+        for connection in self._connections.values():
+            connection.close_if_idle()
         await self._wait(seconds - LINGER_SECONDS)
+
+    async def _accept_waiting(self) -> None:
+        """Take who connected before we close: the kernel would reset them with the last socket."""
+        loop = asyncio.get_running_loop()
+        while self._socket is not None:
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:  # nobody is waiting (any more)
+                return
+            connection.setblocking(False)
+            reader = asyncio.StreamReader(loop=loop)
+            protocol = asyncio.StreamReaderProtocol(reader, self._connected, loop=loop)
+            await loop.connect_accepted_socket(lambda protocol=protocol: protocol, connection)  # type: ignore[misc]  # bound now
 
     async def _wait(self, seconds: float) -> None:
         if self._connections and seconds > 0:

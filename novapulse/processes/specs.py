@@ -13,6 +13,7 @@ from novapulse.stores.mongod import mongod_process
 from novapulse.stores.process import StoreProcess
 from novapulse.stores.redis import redis_process
 from supervisor.spec import (
+    Drain,
     ExitReadiness,
     MessageReadiness,
     Probe,
@@ -31,12 +32,12 @@ _PASSED_ON = (
     *("SSL_CERT_FILE", "SSL_CERT_DIR", "CREDENTIALS_DIRECTORY"),
 )
 # Queues whose job kinds exist; a consumer without any would only cost memory.
-_QUEUES = ("webhook",)
+QUEUES = ("email", "webhook")
 STORE_STOP_SECONDS = 5.0
 
 
-def build_specs(loaded: Loaded, *, handoff: Path, log_format: str) -> list[ProcessSpec]:
-    """Every process of this appliance.
+def build_table(loaded: Loaded, *, handoff: Path, log_format: str) -> list[ProcessSpec]:
+    """Every process that these settings ask for, whatever the roles of this appliance.
 
     Raises:
         Unavailable: an embedded store's program is missing.
@@ -128,15 +129,28 @@ class _Table:
     def consumers(self) -> list[ProcessSpec]:
         drain = self._settings.server.drain_seconds
         return [
-            self._child(f"consumer:{queue}", f"{queue}-{slot}", rank=_CONSUMER, drain_seconds=drain)
-            for queue in _QUEUES
+            self._child(
+                f"consumer:{queue}",
+                f"{queue}-{slot}",
+                rank=_CONSUMER,
+                drain_seconds=drain,
+                drain=Drain.STOP,
+            )
+            for queue in QUEUES
             for slot in range(1, self._settings.queues.named(queue).processes + 1)
         ]
 
     def api(self) -> list[ProcessSpec]:
         drain = self._settings.server.drain_seconds
         return [
-            self._child("api", f"api-{slot}", rank=_API, drain_seconds=drain, sockets=("http",))
+            self._child(
+                "api",
+                f"api-{slot}",
+                rank=_API,
+                drain_seconds=drain,
+                sockets=("http",),
+                drain=Drain.BE_TOLD,
+            )
             for slot in range(1, self._settings.server.processes + 1)
         ]
 
@@ -148,6 +162,7 @@ class _Table:
         rank: int,
         drain_seconds: float,
         sockets: tuple[str, ...] = (),
+        drain: Drain = Drain.SERVE_ON,
     ) -> ProcessSpec:
         """A Python process of ours; it gets a second more than its own drain takes."""
         start = self._settings.supervisor.start_seconds
@@ -158,6 +173,7 @@ class _Table:
             env=self._environment,
             needs=frozenset({"migrate", *self._needs_stores}),
             sockets=sockets,
+            drain=drain,
             readiness=MessageReadiness(start_timeout_seconds=start),
             stop=StopPolicy(deadline_seconds=drain_seconds + 1.0, rank=rank),
             restart=self._restart,

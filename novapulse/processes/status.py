@@ -3,38 +3,62 @@
 import asyncio
 from typing import Any
 
+from novapulse import __version__
 from novapulse.core.errors import Error, Unavailable
-from novapulse.core.health import Health
-from novapulse.core.jobs import ledger
+from novapulse.core.health import Health, disk
+from novapulse.core.jobs import stats
 from novapulse.core.jobs.kinds import Queue
-from novapulse.core.settings import Loaded, read_handoff
+from novapulse.core.settings import Loaded, Paths, read_handoff
 from novapulse.processes import places
+from novapulse.processes.diagnosis import conclude
 from novapulse.processes.runtime import open_runtime
 from novapulse.stores.layout import MongoRole
 from supervisor.control import ControlClient, ControlError
 
-_SHOWN = ("name", "role", "state", "pid", "restarts", "uptimeSeconds", "rssBytes", "reason")
+_SHOWN = (
+    *("name", "role", "part", "state", "pid", "restarts", "uptimeSeconds", "rssBytes"),
+    *("reason", "retryInSeconds", "isPaused"),
+)
 
 
-def read_status(loaded: Loaded) -> dict[str, Any]:
-    """The document of `status --json`; raises Unavailable when nothing runs here."""
-    try:
-        answer = ControlClient(places.control_socket(loaded.paths.run)).status()
-    except ControlError as error:
-        raise Unavailable(f"NovaPulse is not running here: {error}") from error
-    running = read_handoff(loaded.paths.run / "settings.json")
+def read_status(paths: Paths) -> dict[str, Any]:
+    """The document of `status --json`; raises Unavailable when nothing runs here.
+
+    As what runs was configured, which is not always what the file says now.
+    """
+    answer = ask_supervisor(paths)
+    running = read_running(paths)
     stores, queues = asyncio.run(_stores_and_queues(running))
-    processes = [{name: one.get(name) for name in _SHOWN} for one in answer["processes"]]
     is_well = all(check["status"] == "ok" for check in stores.values())
     state = answer["state"] if is_well or answer["state"] != "ready" else "degraded"
-    return {
-        "schema": 1,
+    document = {
         "state": state,
         "url": running.settings.server.base_url,
-        "processes": processes,
+        "version": __version__,
+        "pid": answer["pid"],
+        "uptimeSeconds": answer["uptimeSeconds"],
+        "operations": answer["operations"],
+        "isDrained": answer["isDrained"],
+        **answer["program"],
+        "processes": [{name: one.get(name) for name in _SHOWN} for one in answer["processes"]],
         "stores": stores,
         "queues": queues,
+        "disk": disk(running.paths.state),
     }
+    return {"schema": 1, **conclude(document), **document}
+
+
+def ask_supervisor(paths: Paths) -> dict[str, Any]:
+    """Its status; raises Unavailable when nothing runs here."""
+    try:
+        return ControlClient(places.control_socket(paths.run)).status()
+    except ControlError as error:
+        raise Unavailable(f"NovaPulse is not running here: {error}") from error
+
+
+def read_running(paths: Paths) -> Loaded:
+    """The settings of what runs."""
+    return read_handoff(paths.run / "settings.json")
 
 
 async def _stores_and_queues(loaded: Loaded) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -45,7 +69,7 @@ async def _stores_and_queues(loaded: Loaded) -> tuple[dict[str, Any], dict[str, 
             stores = {name: checks[name] for name in ("mongodb", "redis")}
             if stores["mongodb"]["status"] != "ok":
                 return stores, {}
-            counts = await ledger.counts(runtime.db)
+            counts = await stats.counts(runtime.db)
             return stores, {queue.public_name: counts[queue] for queue in Queue}
     except Error as error:
         return {"mongodb": {"status": "down", "detail": error.detail}}, {}

@@ -38,8 +38,12 @@ def retry_after_seconds(value: str | None, now: datetime) -> float | None:
         return float(min(int(text[:9]), MAX_RETRY_AFTER_SECONDS))
     try:
         moment = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    return min(max(0.0, math.ceil((moment - now).total_seconds())), MAX_RETRY_AFTER_SECONDS)
+    try:
+        seconds = math.ceil((moment - now).total_seconds())
+    except OverflowError:  # a date and zone that no year holds
+        return None
+    return min(max(0.0, seconds), MAX_RETRY_AFTER_SECONDS)

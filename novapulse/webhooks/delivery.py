@@ -1,6 +1,8 @@
 """One attempt of a delivery: load, sign, send, judge, record."""
 
+import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import msgspec
@@ -8,11 +10,11 @@ import structlog
 
 from novapulse.core.batch import Batcher
 from novapulse.core.context import Runtime
-from novapulse.core.errors import NotFound
+from novapulse.core.errors import NotFound, Unavailable
 from novapulse.core.exchange import OutboundAnswer, OutboundFailure, OutboundRequest
 from novapulse.core.ids import derived_id
+from novapulse.core.jobs.context import JobContext
 from novapulse.core.jobs.states import GiveUp, Retry, Snooze
-from novapulse.core.jobs.worker import JobContext
 from novapulse.core.outbound import OutboundClient
 from novapulse.core.telemetry import metrics
 from novapulse.webhooks import answers, service, signing
@@ -28,6 +30,7 @@ from novapulse.webhooks.store import WebhookStore
 
 log = structlog.get_logger("webhooks")
 _INFRA_SECONDS = 5.0
+_RECORD_AGAIN_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,7 @@ async def deliver(ctx: JobContext, errand: Errand) -> None:
         raise GiveUp("the webhook was deleted") from error
     body = await webhooks.find_body(errand.event_id)
     if body is None:
+        await dispatcher.log.set_state(errand.delivery_id, DeliveryState.DISCARDED, ctx.now())
         raise GiveUp("the event is no longer kept")
     request = _request(ctx, errand, subscription=subscription, body=body)
     answer: OutboundAnswer | OutboundFailure
@@ -77,9 +81,19 @@ async def deliver(ctx: JobContext, errand: Errand) -> None:
     if result is AnswerClass.INFRA:
         raise Snooze("our own way out does not work", seconds=_INFRA_SECONDS)
     attempt = _attempt(ctx, errand, answer=answer, result=result)
-    await dispatcher.attempts.add((subscription.company_id, attempt))
     _account(attempt)
+    await _recorded(lambda: dispatcher.attempts.add((subscription.company_id, attempt)))
     await _conclude(ctx, dispatcher, attempt)
+
+
+async def _recorded(write: Callable[[], Awaitable[None]]) -> None:
+    """What was sent is not sent again because the database is away: write until it is back."""
+    while True:
+        try:
+            await write()
+            return
+        except Unavailable:
+            await asyncio.sleep(_RECORD_AGAIN_SECONDS)
 
 
 def _request(
@@ -157,7 +171,8 @@ async def _conclude(ctx: JobContext, dispatcher: Dispatcher, attempt: Attempt) -
     job = ctx.job
     is_last = job.attempt - job.lapses >= job.max_attempts
     state = _next_state(attempt.result, is_last=is_last)
-    await dispatcher.log.set_state(attempt.delivery_id, state, ctx.now())
+    at = ctx.now()
+    await _recorded(lambda: dispatcher.log.set_state(attempt.delivery_id, state, at))
     if state is DeliveryState.DELIVERED:
         if attempt.attempt == 1:
             waited = (ctx.now() - job.created_at).total_seconds()

@@ -1,7 +1,7 @@
 """The job kind that carries deliveries."""
 
+from novapulse.core.jobs.context import JobContext
 from novapulse.core.jobs.kinds import Queue, job
-from novapulse.core.jobs.worker import JobContext
 from novapulse.webhooks import delivery
 from novapulse.webhooks.delivery import Errand
 

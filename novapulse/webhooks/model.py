@@ -9,7 +9,9 @@ import msgspec
 from novapulse.core import paging
 from novapulse.core.errors import Conflict
 
-EventPattern = Annotated[str, msgspec.Meta(pattern=r"^(\*|[a-z_]+\.(\*|[a-z_]+))$", max_length=100)]
+EventPattern = Annotated[
+    str, msgspec.Meta(pattern=r"^(\*|[a-z_]+\.(\*|[a-z_]+))(?!\n)$", max_length=100)
+]
 MAX_WEBHOOKS = 200
 
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 from novapulse.core.context import Runtime
 from novapulse.core.events import EventRow, matches
 from novapulse.core.ids import derived_id
-from novapulse.core.jobs.rows import new_job
+from novapulse.core.jobs.rows import NewJob, Policy
 from novapulse.core.mongo import Document
 from novapulse.webhooks import answers
 from novapulse.webhooks.model import Delivery, Webhook
@@ -60,13 +60,12 @@ def _job(runtime: Runtime, event: EventRow, *, webhook: Webhook, delivery: Deliv
         "event_id": event.id,
         "event_type": event.type,
     }
-    return new_job(
-        "webhook.deliver",
-        payload,
+    job = NewJob(
+        kind="webhook.deliver",
+        payload=payload,
         company_id=event.company_id,
-        now=runtime.clock(),
         request_id=event.request_id,
-        job_id=derived_id("job", delivery.id),
-        attempts=webhook.retries + 1,
-        backoff=answers.SCHEDULE,
+        id=derived_id("job", delivery.id),
+        policy=Policy(attempts=webhook.retries + 1, backoff=answers.SCHEDULE),
     )
+    return runtime.job_row(job)

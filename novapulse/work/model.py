@@ -9,14 +9,16 @@ from msgspec import UNSET, UnsetType
 
 from novapulse.core import paging
 from novapulse.core.clock import to_utc
+from novapulse.core.errors import Invalid
 from novapulse.core.events import Event, event
 
-NO_CONTROL = r"^[^\x00-\x1f\x7f]*$"
+# `$` alone also matches before a line's end, hence the look-ahead.
+NO_CONTROL = r"^[^\x00-\x1f\x7f]*(?!\n)$"
 Title = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=NO_CONTROL)]
 Description = Annotated[str, msgspec.Meta(max_length=10_000, pattern=r"^[^\x00]*$")]
 Label = Annotated[str, msgspec.Meta(min_length=1, max_length=50, pattern=NO_CONTROL)]
 Labels = Annotated[tuple[Label, ...], msgspec.Meta(max_length=50)]
-ObjectId = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{24}$")]
+ObjectId = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{24}(?!\n)$")]
 Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
@@ -33,6 +35,14 @@ class Priority(StrEnum):
     MEDIUM = "medium"
     HIGH = "high"
     URGENT = "urgent"
+
+
+def due_in_utc(moment: datetime) -> datetime:
+    """The due time as it is kept; raises Invalid for one that UTC has no year for."""
+    try:
+        return to_utc(moment)
+    except OverflowError as error:
+        raise Invalid.field("dueAt", "must lie between the years 1 and 9999 in UTC") from error
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -58,7 +68,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
             if getattr(change, name) is not UNSET
         }
         if isinstance(change.due_at, datetime):
-            given["due_at"] = to_utc(change.due_at)
+            given["due_at"] = due_in_utc(change.due_at)
         after = msgspec.structs.replace(self, **given, updated_at=at, version=self.version + 1)
         if after.status is Status.DONE and self.status is not Status.DONE:
             return msgspec.structs.replace(after, completed_at=at)

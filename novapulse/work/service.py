@@ -2,7 +2,6 @@
 
 from novapulse.core import paging
 from novapulse.core.access import Grant, Scope
-from novapulse.core.clock import to_utc
 from novapulse.core.context import Context
 from novapulse.core.documents import changed_fields, new_object_id
 from novapulse.core.errors import Forbidden, Invalid, VersionConflict
@@ -14,6 +13,7 @@ from novapulse.work.model import (
     TaskCreated,
     TaskQuery,
     TaskUpdated,
+    due_in_utc,
 )
 from novapulse.work.store import TaskStore
 
@@ -29,7 +29,7 @@ async def create_task(ctx: Context, command: NewTask) -> Task:
         assignee_id=command.assignee_id,
         status=command.status,
         priority=command.priority,
-        due_at=to_utc(command.due_at) if command.due_at else None,
+        due_at=due_in_utc(command.due_at) if command.due_at else None,
         labels=command.labels,
         created_by=ctx.principal.user_id,
         created_at=now,
@@ -93,7 +93,8 @@ def _tasks(ctx: Context) -> TaskStore:
 async def _check_assignee(
     ctx: Context, tasks: TaskStore, *, assignee_id: str | None, grant: Grant
 ) -> None:
-    if assignee_id is None or assignee_id == ctx.principal.user_id:
+    principal = ctx.principal
+    if assignee_id is None or (assignee_id == principal.user_id and not principal.is_operator):
         return
     if grant is Grant.OWN:
         raise Forbidden("Your role lets you assign tasks to yourself only")

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -27,7 +28,7 @@ class Received:
     headers: dict[str, str]
     body: bytes
 
-    @property
+    @cached_property
     def event(self) -> dict[str, Any]:
         content: dict[str, Any] = json.loads(self.body)
         return content
@@ -71,7 +72,7 @@ class _Answering(BaseHTTPRequestHandler):
         self.send_header("Content-Length", "0")
         self.end_headers()
 
-    def log_message(self, format: str, *arguments: Any) -> None:
+    def log_message(self, *arguments: Any) -> None:
         """Nothing: pytest shows what a test needs."""
 
 

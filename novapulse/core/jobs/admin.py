@@ -1,5 +1,6 @@
 """Inspecting and moving jobs by hand: every query that administration makes of the ledger."""
 
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -8,7 +9,7 @@ import msgspec
 from novapulse.core import wire
 from novapulse.core.errors import Conflict, NotFound
 from novapulse.core.jobs.kinds import Queue
-from novapulse.core.jobs.ledger import CLAIM, CLAIMABLE, FINISHED
+from novapulse.core.jobs.ledger import CLAIM, CLAIMABLE, DUE, FINISHED
 from novapulse.core.jobs.rows import JobRow
 from novapulse.core.jobs.states import CLAIMABLE_STATES, TERMINAL, State
 from novapulse.core.mongo import Document, Duplicate, Rows
@@ -34,8 +35,7 @@ class JobFilter(msgspec.Struct, frozen=True, kw_only=True):
         found: Document = {"queue": str(self.queue)}
         if self.company_id is not None:
             found["companyId"] = self.company_id
-        if self.state is not None:
-            found["state"] = str(self.state)
+        found |= _of_state(self.state)
         if self.kind is not None:
             found["kind"] = self.kind
         if self.since is not None:
@@ -47,6 +47,23 @@ class JobFilter(msgspec.Struct, frozen=True, kw_only=True):
         if self.state in TERMINAL:
             return FINISHED
         return CLAIM if self.state in CLAIMABLE_STATES else None
+
+
+def _of_state(state: State | None) -> Document:
+    """The jobs in a state, as the partial index of that state can serve it.
+
+    Nothing promotes a job when its time comes: `available` is whatever is due.
+    """
+    if state is None:
+        return {}
+    if state is State.AVAILABLE:
+        return {**CLAIMABLE, **DUE}
+    if state in CLAIMABLE_STATES:
+        later = {"$expr": {"$gt": ["$dueAt", "$$NOW"]}}
+        return {"state": str(state), **CLAIMABLE, **later}
+    if state in TERMINAL:
+        return {"state": str(state), "finishedAt": CLAIMABLE["dueAt"]}
+    return {"state": str(state)}
 
 
 class JobAdmin:
@@ -73,20 +90,11 @@ class JobAdmin:
 
     async def page(self, chosen: JobFilter, *, before: str | None, limit: int) -> list[JobRow]:
         """Up to `limit` jobs, newest first, older than the id `before`."""
-        where = self._indexed(chosen)
+        where = chosen.where()
         if before is not None:
             where["_id"] = {"$lt": before}
         found = await self._rows.find(where, sort=(("_id", -1),), limit=limit)
         return [wire.convert(row, JobRow) for row in found]
-
-    def _indexed(self, chosen: JobFilter) -> Document:
-        """The filter, so that the partial index of its state can serve it."""
-        where = chosen.where()
-        if chosen.state in TERMINAL:
-            where["finishedAt"] = CLAIMABLE["dueAt"]
-        elif chosen.state in CLAIMABLE_STATES:
-            where |= CLAIMABLE
-        return where
 
     async def retry(self, job_id: str) -> JobRow:
         """Run it as soon as possible: a dead or cancelled job gets its attempts once more.
@@ -147,31 +155,48 @@ class JobAdmin:
 
     async def count(self, chosen: JobFilter) -> int:
         """How many jobs a bulk verb would touch; stops counting at a million."""
-        return await self._rows.count(self._indexed(chosen), limit=1_000_000)
+        return await self._rows.count(chosen.where(), limit=1_000_000)
 
     async def clear(self, chosen: JobFilter) -> int:
-        """Delete the chosen jobs; running ones are never among them. How many."""
-        where = {**self._indexed(chosen), "lease": {"$exists": False}}
+        """Delete the chosen jobs; running ones are never among them. How many.
+
+        Not those that come meanwhile: it ends also under load.
+        """
+        where = {**chosen.where(), "lease": {"$exists": False}}
+        rest = await self.count(chosen)
         deleted = 0
-        while ids := await self._some(where, chosen):
-            deleted += await self._rows.delete_many(
-                {"_id": {"$in": ids}, "lease": {"$exists": False}}
-            )
+        while rest > 0 and (ids := await self._some(where, chosen, limit=min(rest, _BATCH))):
+            rest -= len(ids)
+            # Their state once more: one that is retried meanwhile is not the same any longer.
+            deleted += await self._rows.delete_many({"_id": {"$in": ids}, **where})
         return deleted
 
     async def retry_all(self, chosen: JobFilter) -> int:
-        """Retry the chosen dead, cancelled or waiting jobs; how many."""
-        where = self._indexed(chosen)
+        """Retry the chosen dead, cancelled or waiting jobs; how many.
+
+        Those whose key another open job has stay as they are.
+        """
+        where = chosen.where()
+        tried: list[str] = []
         retried = 0
-        while ids := await self._some(where, chosen):
-            retried += await self._retry({"_id": {"$in": ids}, "state": str(chosen.state)})
-            if chosen.state not in TERMINAL:
-                break  # they stay among the chosen: one round reaches what waits now
+        while ids := await self._some({**where, "_id": {"$nin": tried}}, chosen, limit=_BATCH):
+            try:
+                retried += await self._retry({**where, "_id": {"$in": ids}})
+            except JobStateConflict:
+                tried += ids
+                retried += await self._retry_each(ids, where)
         return retried
 
-    async def _some(self, where: Document, chosen: JobFilter) -> list[str]:
+    async def _retry_each(self, ids: list[str], where: Document) -> int:
+        retried = 0
+        for job_id in ids:
+            with suppress(JobStateConflict):
+                retried += await self._retry({**where, "_id": job_id})
+        return retried
+
+    async def _some(self, where: Document, chosen: JobFilter, *, limit: int) -> list[str]:
         options: dict[str, Any] = {"hint": hint} if (hint := chosen.hint()) else {}
-        found = await self._rows.find(where, limit=_BATCH, projection={"_id": 1}, **options)
+        found = await self._rows.find(where, limit=limit, projection={"_id": 1}, **options)
         return [row["_id"] for row in found]
 
     async def set_paused(self, queue: Queue, *, is_paused: bool) -> None:

@@ -16,6 +16,11 @@ from novapulse.core.redis import Cache
 _CHANNEL = "nova:bell:"
 
 
+def channel(name: str) -> str:
+    """Where rings of `name` are published."""
+    return _CHANNEL + name
+
+
 class Bell:
     """Rings and listens for names such as a queue's or `events`."""
 
@@ -34,7 +39,7 @@ class Bell:
         while self._pending:
             names, self._pending = self._pending, set()
             for name in names:
-                await self._cache.publish(_CHANNEL + name)
+                await self._cache.publish(channel(name))
 
     async def close(self) -> None:
         if self._task is not None and not self._task.done():
@@ -72,7 +77,7 @@ class Ear:
     async def _rings(self) -> AsyncIterator[None]:
         # Leaving closes the connection: cancelling inside a pub/sub read that is
         # kept open can hang a drain.
-        async with self._cache.subscription(*(_CHANNEL + name for name in self._names)) as rings:
+        async with self._cache.subscription(*map(channel, self._names)) as rings:
             self._is_connected = True
             yield  # what was rung while we were away
             async for _ in rings:

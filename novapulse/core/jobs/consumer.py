@@ -7,10 +7,11 @@ SIGHUP is left alone: Huey would re-execute the program with the wrong arguments
 
 import asyncio
 import signal
+import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from huey.consumer import BaseProcess, Consumer
+from huey.consumer import BaseProcess, Consumer, Worker
 
 Serve = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
 
@@ -19,6 +20,8 @@ class LedgerWorker(BaseProcess):  # type: ignore[misc]  # huey has no types
     """Runs `serve` in an event loop of its own until Huey's stop flag is set."""
 
     process_name = "Worker"
+    # Huey's own: they call the startup and shutdown hooks.
+    initialize, shutdown = Worker.initialize, Worker.shutdown
 
     def __init__(self, huey: Any, stop_flag: Any, serve: Serve) -> None:
         super().__init__(huey, stop_flag)
@@ -78,7 +81,8 @@ class LedgerConsumer(Consumer):  # type: ignore[misc]  # huey has no types
     def _handle_signal(self, signum: int, frame: Any) -> None:
         self._signum = signum
         self._restart, self._graceful = False, True
-        self.stop_flag.set()
+        # On a thread: the main one may be inside the flag's own lock.
+        threading.Thread(target=self.stop_flag.set).start()
 
     def stop(self, graceful: bool = False) -> None:
         for worker, _ in self.worker_threads:

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
-from concurrent.futures import Executor
+from concurrent.futures import BrokenExecutor, Executor
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from novapulse.core.access import Principal, Role
@@ -32,6 +32,12 @@ class Workbench:
             self._pools[kind] = self._make_pool(kind)
         return self._pools[kind]
 
+    def discard(self, kind: Pool) -> None:
+        """Forget a pool whose process died (no memory): the next one that computes gets a new."""
+        broken = self._pools.pop(kind, None)
+        if broken is not None:
+            broken.shutdown(wait=False, cancel_futures=True)
+
     def close(self) -> None:
         for pool in self._pools.values():
             pool.shutdown(wait=False, cancel_futures=True)
@@ -58,7 +64,11 @@ class JobContext(Context):
         In a process pool, function and arguments have to be picklable.
         """
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._bench.pool(self.pool), function, *arguments)
+        try:
+            return await loop.run_in_executor(self._bench.pool(self.pool), function, *arguments)
+        except BrokenExecutor:
+            self._bench.discard(self.pool)
+            raise
 
     async def report(self, done: int, total: int, note: str = "") -> None:
         """Show progress on the job's row; written at most twice a second."""

@@ -2,18 +2,18 @@
 
 import time
 
-from novapulse.core.jobs.ledger import Ledger
+from novapulse.core.jobs.ledger import Ledger, Look, is_suspect
 from novapulse.core.jobs.rows import JobRow
-from novapulse.core.jobs.shares import Company, Rotation
+from novapulse.core.jobs.shares import Rotation
 from novapulse.core.mongo import Document
 
 # Short jobs end faster than a claim travels: then some are claimed ahead. It
 # grows while the worker runs dry and shrinks when what was claimed has to wait.
 MOST_AHEAD = 450
 _STALE_SECONDS = 0.1
-_COMPANIES_SECONDS = 0.1
+_LOOK_SECONDS = 0.1
 _COMPANIES = 1_000
-_SERVED_AT_ONCE = 16
+_SOON_SECONDS = 0.005
 
 
 class Intake:
@@ -23,38 +23,52 @@ class Intake:
         self._rotation = Rotation(concurrency)
         self._ahead = 0
         self._claimed_at = 0.0
-        self._companies: list[Company] = []
-        self._looked_at = 0.0
-        self._look_again = _COMPANIES_SECONDS
+        self._seen = Look((), None)
+        self._seen_at = 0.0
+        self._is_stale = True
+        self._look_again = _LOOK_SECONDS
+        # A suspect waits until the worker is idle, or runs alone: nothing is claimed beside it.
+        self._wants_idle = False
 
     def free(self, job: JobRow) -> None:
         self._rotation.free(job.company_id)
 
     def wants(self, ready: int, running: int) -> bool:
         """Whether there is room enough for a claim to be worth its round trip."""
+        if self._wants_idle:
+            return ready + running == 0
         room = self._room(ready, running)
         return room > 0 and (ready == 0 or room * 2 >= self._concurrency + self._ahead)
 
     def _room(self, ready: int, running: int) -> int:
         return self._concurrency + self._ahead - ready - running
 
-    async def claim(self, ready: int, running: int) -> tuple[list[JobRow], float | None]:
+    async def claim(
+        self, ready: int, running: int, *, unwritten: int
+    ) -> tuple[list[JobRow], float | None]:
         """Claimed jobs, and how long to wait: 0.0 not at all, None until something rings."""
         if not self.wants(ready, running):
             return [], None
         self._adapt(ready)
         room = self._room(ready, running)
-        companies = await self._waiting()
-        candidates = await self._candidates(companies, room)
+        await self._look()
+        shares = self._rotation.plan(self._seen.due, room)
+        candidates = await self._candidates(shares)
+        if any(map(is_suspect, candidates)):
+            self._wants_idle = True
+            if ready + running + unwritten:
+                return [], _SOON_SECONDS if ready + running == 0 else None
+            candidates = [next(filter(is_suspect, candidates))]
+        else:
+            self._wants_idle = False
         claimed = await self._ledger.claim(candidates) if candidates else []
         for job in claimed:
             self._rotation.take(job.company_id)
         self._claimed_at = time.monotonic()
         if candidates:
             return claimed, 0.0 if len(candidates) < room else None
-        self._looked_at = 0.0
-        due = await self._ledger.next_due_seconds(companies) if companies else None
-        return [], due if due is None else max(due, 0.001)
+        self._is_stale = True
+        return [], _SOON_SECONDS if shares else self._next_due_seconds()
 
     def _adapt(self, ready: int) -> None:
         waited = time.monotonic() - self._claimed_at
@@ -65,22 +79,25 @@ class Intake:
         elif waited > 1.0:
             self._ahead = 0
 
-    async def _waiting(self) -> list[Company]:
-        """Companies with claimable jobs; looked up now and then while there is work."""
+    async def _look(self) -> None:
+        """See which companies wait, now and then while there is work."""
         started = time.monotonic()
-        if started - self._looked_at > self._look_again:
-            self._companies = await self._ledger.companies(limit=_COMPANIES)
-            self._looked_at = time.monotonic()
+        if self._is_stale or started - self._seen_at > self._look_again:
+            self._seen = await self._ledger.look(limit=_COMPANIES)
+            self._seen_at, self._is_stale = time.monotonic(), False
             # With very many companies the look itself must stay a small part of the work.
-            self._look_again = max(_COMPANIES_SECONDS, 20 * (self._looked_at - started))
-        return self._companies
+            self._look_again = max(_LOOK_SECONDS, 20 * (self._seen_at - started))
 
-    async def _candidates(self, companies: list[Company], room: int) -> list[Document]:
-        shares = self._rotation.plan(companies, room)[:_SERVED_AT_ONCE]
+    def _next_due_seconds(self) -> float | None:
+        """Until a job of somebody else is due; what is due now waits for one of ours to end."""
+        later = self._seen.next_due_seconds
+        return None if later is None else max(0.001, self._seen_at + later - time.monotonic())
+
+    async def _candidates(self, shares: list[tuple[str | None, int]]) -> list[Document]:
         found: list[Document] = []
         for company, share in shares:
             rows = await self._ledger.candidates(company, share)
             if len(rows) < share:
-                self._looked_at = 0.0  # this one is served: see who else there is
+                self._is_stale = True  # this one is served: see who else there is
             found += rows
         return found

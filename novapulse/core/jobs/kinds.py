@@ -60,8 +60,9 @@ def job(
 
     `sealed` names payload fields that are unreadable in the ledger. `policy`
     holds `attempts`, `backoff`, `timeout_seconds`; what is left out comes from
-    the queue's settings. `cron=huey.crontab(…)` makes it a periodic one: the
-    leading scheduler enqueues it, without a payload, in every minute that fits.
+    the queue's settings. `check=` is called with a new job's payload and raises
+    Invalid. `cron=huey.crontab(…)` makes it a periodic one: the leading
+    scheduler enqueues it, without a payload, in every minute (UTC) that fits.
     """
 
     def declare(handler: Handler) -> TaskWrapper:

@@ -5,14 +5,15 @@ lease meanwhile changes nothing. Due times and leases use the database's clock.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from novapulse.core import wire
+from novapulse.core import errors, wire
 from novapulse.core.ids import new_id
 from novapulse.core.jobs.kinds import Priority, Queue
 from novapulse.core.jobs.rows import JOBS, JobRow
-from novapulse.core.jobs.states import Outcome, State
+from novapulse.core.jobs.states import MAX_LAPSES, Outcome, State
 from novapulse.core.mongo import Database, Document, UpdateMany, UpdateOne
 
 KEPT_ERRORS = 10
@@ -24,6 +25,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # state touches two of them. A comparison instead of $exists keeps them covering.
 CLAIMABLE: Document = {"dueAt": {"$gte": _EPOCH}}
 DUE: Document = {"$expr": {"$lte": ["$dueAt", "$$NOW"]}}
+HELD: Document = {"lease.until": {"$gte": _EPOCH}}
 INDEXES: tuple[Document, ...] = (
     {
         "name": CLAIM,
@@ -33,7 +35,7 @@ INDEXES: tuple[Document, ...] = (
     {
         "name": LEASE,
         "keys": [("lease.until", 1)],
-        "partialFilterExpression": {"lease.until": {"$gte": _EPOCH}},
+        "partialFilterExpression": HELD,
     },
     {
         "name": FINISHED,
@@ -49,6 +51,14 @@ INDEXES: tuple[Document, ...] = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Companies with due jobs, and the seconds until the next job of another one is due."""
+
+    due: tuple[str | None, ...]
+    next_due_seconds: float | None
+
+
 class Ledger:
     """One queue's jobs, as the consumer `owner` handles them."""
 
@@ -57,17 +67,40 @@ class Ledger:
         self._queue = str(queue)
         self._owner = owner
         self._lease_milliseconds = round(lease_seconds * 1000)
+        # Claims whose answer got lost: whether they took anything is not known.
+        self._doubtful: list[str] = []
 
-    async def companies(self, *, limit: int) -> list[str | None]:
-        """Companies that have something to claim, due or not.
+    async def look(self, *, limit: int) -> Look:
+        """Who waits, those first that wait longest; at most `limit` companies.
 
-        One index seek a company (a covered DISTINCT_SCAN), however long their backlogs are.
+        An index seek a company and priority (covered DISTINCT_SCANs), however
+        long their backlogs are.
         """
-        where: Document = {"queue": self._queue, **CLAIMABLE}
+        first, *others = (self._earliest(priority) for priority in Priority)
+        unions = [{"$unionWith": {"coll": JOBS, "pipeline": other}} for other in others]
         found = await self._rows.aggregate(
-            [{"$match": where}, {"$group": {"_id": "$companyId"}}, {"$limit": limit}], hint=CLAIM
+            [
+                *first,
+                *unions,
+                {"$group": {"_id": "$_id", "dueAt": {"$min": "$dueAt"}}},
+                {"$project": {"wait": {"$subtract": ["$dueAt", "$$NOW"]}}},
+                {"$sort": {"wait": 1}},
+                {"$limit": limit},
+            ],
+            hint=CLAIM,
         )
-        return [row["_id"] for row in found]
+        due = tuple(row["_id"] for row in found if row["wait"] <= 0)
+        later = found[len(due)]["wait"] / 1000 if len(due) < len(found) else None
+        return Look(due, later)
+
+    def _earliest(self, priority: Priority) -> list[Document]:
+        """The earliest due time of each company's jobs of one priority."""
+        where = {"queue": self._queue, "priority": int(priority), **CLAIMABLE}
+        return [
+            {"$match": where},
+            {"$sort": {"companyId": 1, "priority": 1, "dueAt": 1}},
+            {"$group": {"_id": "$companyId", "dueAt": {"$first": "$dueAt"}}},
+        ]
 
     async def candidates(self, company_id: str | None, limit: int) -> list[Document]:
         """Up to `limit` due jobs of a company, the most urgent and oldest first."""
@@ -84,8 +117,23 @@ class Ledger:
         `attempt` counts this start. Two consumers may want the same rows; each
         gets those that its own write changed.
         """
-        ids = [row["_id"] for row in candidates]
+        await self._settle()
         claim = new_id("clm")
+        try:
+            return await self._claim(candidates, claim)
+        except errors.Unavailable:
+            self._doubtful.append(claim)
+            raise
+
+    async def _settle(self) -> None:
+        """Give back what claims took whose answers we never got: nobody runs it."""
+        if self._doubtful:
+            mine = {"lease.owner": self._owner, "lease.claim": {"$in": self._doubtful}}
+            await self._return({**HELD, **mine})
+            self._doubtful = []
+
+    async def _claim(self, candidates: Sequence[Document], claim: str) -> list[JobRow]:
+        ids = [row["_id"] for row in candidates]
         won = await self._rows.update_many(
             {"_id": {"$in": ids}, **CLAIMABLE},
             [
@@ -121,41 +169,22 @@ class Ledger:
     def _until(self) -> Document:
         return {"$add": ["$$NOW", self._lease_milliseconds]}
 
-    async def next_due_seconds(self, company_ids: Sequence[str | None]) -> float | None:
-        """Seconds until the earliest claimable job is due; None when there is none."""
-        where = {
-            "queue": self._queue,
-            "companyId": {"$in": list(company_ids)},
-            # Naming the priorities makes it a merge of index seeks.
-            "priority": {"$in": [int(priority) for priority in Priority]},
-            **CLAIMABLE,
-        }
-        found = await self._rows.aggregate(
-            [
-                {"$match": where},
-                {"$sort": {"dueAt": 1}},
-                {"$limit": 1},
-                {"$project": {"wait": {"$subtract": ["$dueAt", "$$NOW"]}}},
-            ],
-            hint=CLAIM,
-        )
-        return found[0]["wait"] / 1000 if found else None
-
-    async def renew(self, job_ids: Sequence[str]) -> set[str]:
-        """Push the lease of what we run; ids that we hold no longer, or that are cancelled."""
-        where = {"_id": {"$in": list(job_ids)}, "lease.owner": self._owner}
+    async def renew(self, jobs: Sequence[JobRow]) -> list[JobRow]:
+        """Push the leases of what we hold; those that we hold no longer, or that are cancelled."""
+        where = {"_id": {"$in": [job.id for job in jobs]}, "lease.owner": self._owner}
         await self._rows.update_many(where, [{"$set": {"lease.until": self._until()}}])
-        return await self.lost(job_ids)
+        return await self.lost(jobs)
 
-    async def lost(self, job_ids: Sequence[str]) -> set[str]:
-        """Those of our running jobs that somebody cancelled or took over."""
+    async def lost(self, jobs: Sequence[JobRow]) -> list[JobRow]:
+        """Those of our jobs that somebody cancelled or took over, be it our own later claim."""
         where = {
-            "_id": {"$in": list(job_ids)},
+            "_id": {"$in": [job.id for job in jobs]},
             "lease.owner": self._owner,
             "cancelledBy": {"$exists": False},
         }
-        held = await self._rows.find(where, limit=len(job_ids), projection={"_id": 1})
-        return set(job_ids) - {row["_id"] for row in held}
+        held = await self._rows.find(where, limit=len(jobs), projection={"lease.claim": 1})
+        claims = {row["_id"]: row["lease"]["claim"] for row in held}
+        return [job for job in jobs if claims.get(job.id) != job.claim]
 
     async def finish(self, ended: Sequence[tuple[JobRow, Outcome]]) -> None:
         """Write how these attempts ended: one write for all completed ones of a claim."""
@@ -163,9 +192,9 @@ class Ledger:
         writes: list[Any] = []
         for job, outcome in ended:
             if outcome.state is State.COMPLETED:
-                completed.setdefault(_claim(job), []).append(job.id)
+                completed.setdefault(job.claim, []).append(job.id)
             else:
-                where = {"_id": job.id, "lease.claim": _claim(job)}
+                where = {"_id": job.id, "lease.claim": job.claim}
                 writes.append(UpdateOne(where, _failure(job, outcome)))
         done = {
             "$set": {"state": str(State.COMPLETED)},
@@ -178,34 +207,55 @@ class Ledger:
 
     async def give_back(self, jobs: Sequence[JobRow]) -> None:
         """Return claimed jobs that were not run to the end; no attempt is spent."""
-        claims = {_claim(job) for job in jobs}
-        where = {"_id": {"$in": [job.id for job in jobs]}, "lease.claim": {"$in": list(claims)}}
+        claims = {job.claim for job in jobs}
+        ids = [job.id for job in jobs]
+        await self._return({"_id": {"$in": ids}, "lease.claim": {"$in": list(claims)}})
+
+    async def _return(self, where: Document) -> None:
         returned = {
-            "state": str(State.AVAILABLE),
+            **freed(State.AVAILABLE, due_at="$$NOW"),
             "attempt": {"$subtract": ["$attempt", 1]},
-            "dueAt": "$$NOW",
         }
         await self._rows.update_many(where, [{"$set": returned}, {"$unset": "lease"}])
 
     async def note_progress(self, job: JobRow, progress: Document) -> None:
-        where = {"_id": job.id, "lease.claim": _claim(job)}
+        where = {"_id": job.id, "lease.claim": job.claim}
         await self._rows.update_one(where, {"$set": {"progress": progress}})
 
 
-def _claim(job: JobRow) -> str:
-    return job.lease.claim if job.lease else ""
+def is_suspect(row: Document) -> bool:
+    """Whether the job's next lapse would be its last: it runs alone, to be told apart."""
+    return bool(row.get("lapses", 0) >= MAX_LAPSES - 1)
+
+
+def freed(state: State, *, due_at: Any, is_poison: Any = False) -> Document:
+    """A job's new fields when its lease ends before it does, as expressions.
+
+    It can be claimed from `due_at` on, as `state`; but one that was cancelled
+    meanwhile is cancelled now, and one that `is_poison` dead.
+    """
+    was_cancelled = {"$ne": [{"$type": "$cancelledBy"}, "missing"]}
+    ends = {"$or": [was_cancelled, is_poison]}
+    dead = {"$cond": [is_poison, str(State.DEAD), str(state)]}
+    return {
+        "state": {"$cond": [was_cancelled, str(State.CANCELLED), dead]},
+        "dueAt": {"$cond": [ends, "$$REMOVE", due_at]},
+        "finishedAt": {"$cond": [ends, "$$NOW", "$$REMOVE"]},
+        "openKey": {"$cond": [ends, "$$REMOVE", "$openKey"]},
+    }
 
 
 def _failure(job: JobRow, outcome: Outcome) -> list[Document]:
     """The update of one job that did not complete; times from the database's clock."""
-    change: Document = {"state": str(outcome.state), "errors": error_added(outcome.reason)}
+    change: Document = {"errors": error_added(outcome.reason)}
     unset = ["lease"]
     if outcome.state is State.RETRYABLE:
-        change["dueAt"] = {"$add": ["$$NOW", round(outcome.delay_seconds * 1000)]}
+        due_at = {"$add": ["$$NOW", round(outcome.delay_seconds * 1000)]}
+        change |= freed(State.RETRYABLE, due_at=due_at)
         if not outcome.spends_attempt:
             change["attempt"] = {"$subtract": ["$attempt", 1]}
     else:
-        change["finishedAt"] = "$$NOW"
+        change |= {"state": str(outcome.state), "finishedAt": "$$NOW"}
         unset.append("openKey")
     return [{"$set": change}, {"$unset": unset}]
 

@@ -5,13 +5,14 @@ leaders enqueue it once. A leader that comes late runs what the last minutes
 missed, up to `CATCH_UP_MINUTES`.
 """
 
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 from novapulse.core.context import Runtime
 from novapulse.core.ids import derived_id
 from novapulse.core.jobs.kinds import hueys
 from novapulse.core.jobs.rows import JOBS, NewJob
-from novapulse.core.mongo import Document
+from novapulse.core.mongo import Document, Duplicate
 
 CATCH_UP_MINUTES = 10
 PERIODIC = "periodic"
@@ -33,7 +34,8 @@ async def enqueue_due(runtime: Runtime, *, now: datetime) -> int:
         for queue in {str(job["queue"]) for job in jobs}:
             runtime.bell.ring(queue)
     change = [{"$set": {"minute": {"$max": ["$minute", minute]}}}]
-    await rows.find_and_update({"_id": PERIODIC}, change, upsert=True)
+    with suppress(Duplicate):  # two made the row at once; the other one wrote the same
+        await rows.find_and_update({"_id": PERIODIC}, change, upsert=True)
     return len(jobs)
 
 

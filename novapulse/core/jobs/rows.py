@@ -1,7 +1,7 @@
 """How a job looks in the ledger, and how a new one is made."""
 
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -9,14 +9,18 @@ from novapulse.core import wire
 from novapulse.core.crypto import KeyRing, Place
 from novapulse.core.errors import Invalid, TooLarge
 from novapulse.core.ids import new_id
-from novapulse.core.jobs.backoff import AnyBackoff, Exponential
+from novapulse.core.jobs.backoff import AnyBackoff, Exponential, Fixed
 from novapulse.core.jobs.kinds import Priority, Queue, get_kind
 from novapulse.core.jobs.states import State
 from novapulse.core.mongo import Document
 
+if TYPE_CHECKING:
+    from novapulse.core.settings.queues import Queue as QueueSettings
+
 JOBS = "jobs"
 MAX_PAYLOAD_BYTES = 64 * 1024
 MAX_DELAY_SECONDS = 365 * 86400
+MAX_ATTEMPTS = 50
 
 
 class Lease(msgspec.Struct, frozen=True):
@@ -56,6 +60,11 @@ class JobRow(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     started_at: datetime | None = None
     finished_at: datetime | None = None
 
+    @property
+    def claim(self) -> str:
+        """The fencing token of the lease; empty for one that does not run."""
+        return self.lease.claim if self.lease else ""
+
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """How a job is treated; what is None is left to its kind, then to its queue."""
@@ -71,6 +80,18 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
             backoff=self.backoff or other.backoff,
             timeout_seconds=self.timeout_seconds or other.timeout_seconds,
         )
+
+
+def queue_policy(settings: "QueueSettings") -> Policy:
+    """What a queue's settings say of its jobs."""
+    backoff: AnyBackoff = (
+        Exponential(seconds=settings.backoff_seconds)
+        if settings.backoff == "exponential"
+        else Fixed(seconds=settings.backoff_seconds)
+    )
+    return Policy(
+        attempts=settings.attempts, backoff=backoff, timeout_seconds=settings.timeout_seconds
+    )
 
 
 FALLBACK = Policy(attempts=3, backoff=Exponential(), timeout_seconds=300.0)
@@ -108,6 +129,8 @@ def to_row(job: NewJob, *, now: datetime, queue_policy: Policy, keys: KeyRing) -
     """
     kind = get_kind(job.kind)
     kind.check_payload(job.payload)
+    if not 1 <= (1 if job.policy.attempts is None else job.policy.attempts) <= MAX_ATTEMPTS:
+        raise Invalid.field("attempts", f"must be between 1 and {MAX_ATTEMPTS}")
     if not 0 <= job.delay_seconds <= MAX_DELAY_SECONDS:
         raise Invalid.field("delay", "must be between 0 seconds and a year")
     if len(wire.encode(job.payload)) > MAX_PAYLOAD_BYTES:

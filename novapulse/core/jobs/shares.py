@@ -1,9 +1,12 @@
 """Fair shares: which companies a claim serves next, and how much each may get; pure."""
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
 
 Company = str | None
+# So many companies are served by one claim at most: each costs a query.
+SERVED_AT_ONCE = 16
 
 
 class Rotation:
@@ -25,6 +28,8 @@ class Rotation:
     def plan(self, waiting: Sequence[Company], wanted: int) -> list[tuple[Company, int]]:
         """`(company, how many)` for up to `wanted` jobs, beginning after who came last.
 
+        `waiting` are the companies with due jobs; one that is alone gets all.
+
         With others waiting, a company gets at most an even share of this claim,
         and never more than what is left of its half of the slots.
         """
@@ -32,24 +37,25 @@ class Rotation:
             return []
         if len(waiting) == 1:
             return [(waiting[0], wanted)]
-        turn = self._in_turn(waiting)[:wanted]
-        share, extra = divmod(wanted, len(turn))
         half = max(1, self._slots // 2)
-        shares = []
-        for position, company in enumerate(turn):
-            even = share + (1 if position < extra else 0)
-            allowed = min(even, half - self.held[company])
-            if allowed > 0:
-                shares.append((company, allowed))
-        if shares:
-            self._last = shares[-1][0]
-        return shares
+        allowed = {company: half - self.held[company] for company in waiting}
+        everyone = self._in_turn([company for company in waiting if allowed[company] > 0])
+        if not everyone:
+            return []
+        turn = everyone[: min(wanted, SERVED_AT_ONCE)]
+        share, extra = divmod(wanted, len(turn))
+        # Where all are served at once, the odd ones go on behind who got one now.
+        self._last = turn[-1] if len(turn) < len(everyone) or not extra else turn[extra - 1]
+        return [
+            (company, min(share + (1 if position < extra else 0), allowed[company]))
+            for position, company in enumerate(turn)
+        ]
 
     def _in_turn(self, waiting: Sequence[Company]) -> list[Company]:
         """The waiting ones, starting behind the one that was served last."""
         ordered = sorted(waiting, key=_order)
-        later = [company for company in ordered if _order(company) > _order(self._last)]
-        return later + [company for company in ordered if company not in set(later)]
+        first = bisect_right(ordered, _order(self._last), key=_order)
+        return ordered[first:] + ordered[:first]
 
 
 def _order(company: Company) -> str:

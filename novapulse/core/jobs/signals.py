@@ -1,11 +1,12 @@
-"""Huey's signals around an attempt, and the line and numbers that each attempt leaves."""
+"""Huey's hooks and signals around an attempt, and the line and numbers that each leaves."""
 
 from typing import Any
 
 from huey import signals as huey_signals
+from huey.exceptions import CancelExecution
 
 from novapulse.core.jobs.rows import JobRow
-from novapulse.core.jobs.states import Outcome, State
+from novapulse.core.jobs.states import Cancelled, Outcome, State
 from novapulse.core.telemetry import logs, metrics
 
 _BY_STATE = {
@@ -15,16 +16,40 @@ _BY_STATE = {
 }
 
 
-def starting(huey: Any, task: Any) -> None:
-    huey._emit(huey_signals.SIGNAL_EXECUTING, task)
+def starting(huey: Any, kind: Any, *, job: JobRow) -> Cancelled | None:
+    """`executing`, then the pre-execute hooks; one of them may cancel the job."""
+    _emit(huey, huey_signals.SIGNAL_EXECUTING, kind, job=job)
+    if huey._pre_execute:
+        try:
+            huey._run_pre_execute(_task(kind, job))
+        except CancelExecution as error:
+            return Cancelled(str(error) or "a pre-execute hook cancelled it")
+    return None
 
 
-def ended(huey: Any, task: Any, *, outcome: Outcome, failure: BaseException | None) -> None:
-    """`error` for a failure, then what becomes of the job: as Huey's own consumer does."""
+def ended(
+    huey: Any, kind: Any, *, job: JobRow, outcome: Outcome, failure: BaseException | None
+) -> None:
+    """The post-execute hooks, `error` for a failure, then what becomes of the job."""
+    if huey._post_execute:
+        huey._run_post_execute(_task(kind, job), None, failure)
     if failure is not None and outcome.state in (State.RETRYABLE, State.DEAD):
-        huey._emit(huey_signals.SIGNAL_ERROR, task, failure)
+        _emit(huey, huey_signals.SIGNAL_ERROR, kind, failure, job=job)
     if (name := _BY_STATE.get(outcome.state)) is not None:
-        huey._emit(name, task)
+        _emit(huey, name, kind, job=job)
+
+
+def _emit(huey: Any, signal: str, kind: Any, *arguments: Any, job: JobRow) -> None:
+    """Tell the receivers; a Huey task is made only where somebody receives it."""
+    receivers = huey._signal.receivers
+    if receivers.get(signal) or receivers["any"]:
+        huey._emit(signal, _task(kind, job), *arguments)
+
+
+def _task(kind: Any, job: JobRow) -> Any:
+    """The job as Huey knows it; `retries` are those that are left, sealed fields stay sealed."""
+    left = job.max_attempts - (job.attempt - job.lapses)
+    return kind(kwargs=job.payload, id=job.id, retries=left)
 
 
 def account(job: JobRow, outcome: Outcome, *, seconds: float) -> None:

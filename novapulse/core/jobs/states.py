@@ -22,6 +22,7 @@ TERMINAL = (State.COMPLETED, State.CANCELLED, State.DEAD)
 # A job whose consumer died this often under it is taken for the cause. For the
 # last of these it runs alone, so that no innocent neighbour is blamed with it.
 MAX_LAPSES = 3
+_REASON_LENGTH = 500
 
 
 def can_become(before: State, after: State) -> bool:
@@ -85,15 +86,27 @@ def outcome_of(
     """
     if error is None:
         return Outcome(State.COMPLETED)
-    reason = f"{type(error).__name__}: {error}"[:500]
     if isinstance(error, Snooze):
-        return Outcome(State.RETRYABLE, error.seconds, spends_attempt=False, reason=str(error))
+        return Outcome(
+            State.RETRYABLE, max(0.0, error.seconds), spends_attempt=False, reason=_said(error)
+        )
     if isinstance(error, Cancelled):
-        return Outcome(State.CANCELLED, reason=str(error))
+        return Outcome(State.CANCELLED, reason=_said(error))
     if isinstance(error, GiveUp):
-        return Outcome(State.DEAD, reason=str(error))
+        return Outcome(State.DEAD, reason=_said(error))
+    reason = _said(error, with_class=True)
     if attempt >= max_attempts:
         return Outcome(State.DEAD, reason=reason)
     asked = error.after_seconds if isinstance(error, Retry) else None
-    delay = backoff.delay_seconds(attempt) if asked is None else asked
+    delay = backoff.delay_seconds(attempt) if asked is None else max(0.0, asked)
     return Outcome(State.RETRYABLE, delay, reason=reason)
+
+
+def _said(error: BaseException, *, with_class: bool = False) -> str:
+    """What the ledger keeps of an error: short, and only what UTF-8 can carry."""
+    try:
+        text = str(error)
+    except Exception:  # an error that can not even be printed is still one
+        text = "(no text)"
+    name = f"{type(error).__name__}: " if with_class else ""
+    return f"{name}{text}"[:_REASON_LENGTH].encode(errors="replace").decode()

@@ -1,14 +1,18 @@
 """The leader's side of the ledger: take back what lost consumers held, ring, trim, count."""
 
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from functools import partial
 
 from novapulse.core.jobs.kinds import Queue
-from novapulse.core.jobs.ledger import CLAIM, CLAIMABLE, DUE, FINISHED, error_added
+from novapulse.core.jobs.ledger import CLAIM, CLAIMABLE, DUE, FINISHED, HELD, error_added, freed
 from novapulse.core.jobs.rows import JOBS
 from novapulse.core.jobs.states import MAX_LAPSES, State
 from novapulse.core.mongo import Database, Document
 
 _TRIM_BATCH = 5_000
+# A busy queue completes more in a round than one batch deletes.
+_TRIM_BATCHES = 20
 # A job that was cut off waits before its next start: what kills consumers must
 # not kill the next one at once, and its neighbours get out of its way.
 _LAPSE_DELAY_MILLISECONDS = 1_000
@@ -23,38 +27,23 @@ async def release(db: Database, lost: Document, *, reason: str) -> int:
     lapses = {"$add": [{"$ifNull": ["$lapses", 0]}, 1]}
     is_poison = {"$gte": [lapses, MAX_LAPSES]}
     wait = {"$multiply": [{"$ifNull": ["$lapses", 0]}, _LAPSE_DELAY_MILLISECONDS]}
-    was_cancelled = {"$ne": [{"$type": "$cancelledBy"}, "missing"]}
-    ends = {"$or": [is_poison, was_cancelled]}
-    after = {
-        "$switch": {
-            "branches": [
-                {"case": was_cancelled, "then": str(State.CANCELLED)},
-                {"case": is_poison, "then": str(State.DEAD)},
-            ],
-            "default": str(State.AVAILABLE),
-        }
-    }
     change = {
+        **freed(State.AVAILABLE, due_at={"$add": ["$$NOW", wait]}, is_poison=is_poison),
         "lapses": lapses,
         "errors": error_added(reason),
-        "state": after,
-        "dueAt": {"$cond": [ends, "$$REMOVE", {"$add": ["$$NOW", wait]}]},
-        "finishedAt": {"$cond": [ends, "$$NOW", "$$REMOVE"]},
-        "openKey": {"$cond": [ends, "$$REMOVE", "$openKey"]},
     }
     return await db.platform(JOBS).update_many(lost, [{"$set": change}, {"$unset": "lease"}])
 
 
 async def release_lapsed(db: Database) -> int:
     """Take back what lost machines held; leases of live consumers are renewed in time."""
-    lapsed = {"lease.until": CLAIMABLE["dueAt"], "$expr": {"$lt": ["$lease.until", "$$NOW"]}}
+    lapsed = {**HELD, "$expr": {"$lt": ["$lease.until", "$$NOW"]}}
     return await release(db, lapsed, reason="the lease lapsed: its consumer went silent")
 
 
 async def release_held(db: Database, holders: Document, *, reason: str) -> int:
     """Take back what the owners that match `holders` (a filter on the owner) held."""
-    held = {"lease.until": CLAIMABLE["dueAt"], "lease.owner": holders}
-    return await release(db, held, reason=reason)
+    return await release(db, {**HELD, "lease.owner": holders}, reason=reason)
 
 
 async def due_queues(db: Database) -> list[str]:
@@ -78,8 +67,19 @@ async def trim(db: Database, *, keep_completed: timedelta, keep_most: int, keep:
     for queue in Queue:
         for state in (State.COMPLETED, State.CANCELLED, State.DEAD):
             longest = keep_completed if state is State.COMPLETED else keep
-            deleted += await _trim_old(db, queue, state=state, longest=longest)
-        deleted += await _trim_surplus(db, queue, keep_most=keep_most)
+            deleted += await _batches(partial(_trim_old, db, queue, state=state, longest=longest))
+        deleted += await _batches(partial(_trim_surplus, db, queue, keep_most=keep_most))
+    return deleted
+
+
+async def _batches(trim_one: Callable[[], Awaitable[int]]) -> int:
+    """Repeat until a batch is not full, but not for ever."""
+    deleted = 0
+    for _ in range(_TRIM_BATCHES):
+        batch = await trim_one()
+        deleted += batch
+        if batch < _TRIM_BATCH:
+            break
     return deleted
 
 

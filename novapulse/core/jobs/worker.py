@@ -21,24 +21,22 @@ from novapulse.core.context import Runtime
 from novapulse.core.jobs import presence, signals
 from novapulse.core.jobs.bell import Ear
 from novapulse.core.jobs.context import JobContext, Workbench
+from novapulse.core.jobs.hueys import as_ours
 from novapulse.core.jobs.intake import Intake
 from novapulse.core.jobs.kinds import Pool, Queue, hueys
 from novapulse.core.jobs.ledger import Ledger
 from novapulse.core.jobs.rows import JobRow, open_payload
-from novapulse.core.jobs.states import (
-    MAX_LAPSES,
-    Cancelled,
-    GiveUp,
-    Outcome,
-    Snooze,
-    outcome_of,
-)
+from novapulse.core.jobs.states import Cancelled, GiveUp, Outcome, Snooze, State, outcome_of
+from novapulse.core.tasks import end_all
 
 log = structlog.get_logger("jobs")
 _TROUBLE_SECONDS = 1.0
 _WATCH_SECONDS = 1.0
 _PAUSE_SECONDS = 0.5
 _UNWRITTEN = 4
+_WRITERS = 2
+_BREATH_SECONDS = 0.002
+Start = tuple[str, str]  # a job's id, and the claim that it runs under
 
 
 class Worker:
@@ -66,17 +64,21 @@ class Worker:
         self._owner = owner
         self._concurrency = concurrency
         self._renew_seconds = lease_seconds / 3
+        self._watch_seconds = min(_WATCH_SECONDS, self._renew_seconds)
         self._ledger = Ledger(runtime.db, queue, owner=owner, lease_seconds=lease_seconds)
         self._bench = Workbench(self._ledger, make_pool)
         self._intake = Intake(self._ledger, concurrency=concurrency)
         self._ear = Ear(runtime.cache, (str(queue),))
         self._ready: deque[JobRow] = deque()
-        self._running: dict[str, tuple[asyncio.Task[None], JobRow]] = {}
+        # Lanes are tasks that run one job after the other: cheaper than a task a job.
+        self._lanes: set[asyncio.Task[None]] = set()
+        # By claim: a job that came back to us after its lease lapsed may run twice at once.
+        self._running: dict[Start, tuple[asyncio.Task[None], JobRow]] = {}
         self._ended: list[tuple[JobRow, Outcome]] = []
-        self._writing: asyncio.Task[None] | None = None
+        self._writers: set[asyncio.Task[None]] = set()
         self._unwritten = 0
         self._is_stopping = False
-        self._dropped: set[str] = set()
+        self._dropped: set[Start] = set()
         self._pause_seen = 0.0
         self._pause = False
 
@@ -90,9 +92,7 @@ class Worker:
                 await self._turn()
             await self._drain(drain_seconds)
         finally:
-            for helper in helpers:
-                helper.cancel()
-            await asyncio.gather(*helpers, return_exceptions=True)
+            await end_all(helpers)
             self._bench.close()
 
     def stop(self) -> None:
@@ -108,10 +108,12 @@ class Worker:
                 await self._return_ready()
                 wait = None
             else:
-                claimed, wait = await self._intake.claim(len(self._ready), len(self._running))
+                claimed, wait = await self._intake.claim(
+                    len(self._ready), len(self._running), unwritten=self._unwritten
+                )
                 self._ready.extend(claimed)
                 self._start_ready()
-        except errors.Unavailable as error:
+        except (errors.Unavailable, errors.StorageFull) as error:
             log.warning("jobs.claim_failed", queue=str(self._queue), error=error.detail)
             wait = _TROUBLE_SECONDS
         if wait != 0.0:
@@ -120,51 +122,63 @@ class Worker:
     async def _is_paused(self) -> bool:
         """As of at most half a second ago; whoever pauses or resumes rings the bell."""
         now = time.monotonic()
-        if now - self._pause_seen > _PAUSE_SECONDS:
+        if self._pause or now - self._pause_seen > _PAUSE_SECONDS:
             self._pause = await presence.is_paused(self._runtime.db, self._queue)
             self._pause_seen = now
         return self._pause
 
     def _start_ready(self) -> None:
-        """Fill the slots. A job that lost its consumers before runs alone, to be told apart."""
-        while self._ready and self._unwritten < _UNWRITTEN * self._concurrency:
-            is_suspect = self._ready[0].lapses >= MAX_LAPSES - 1
-            limit = 1 if is_suspect or self._is_alone() else self._concurrency
-            if len(self._running) >= limit:
-                return
-            job = self._ready.popleft()
-            task = asyncio.create_task(self._run_job(job))
-            self._running[job.id] = (task, job)
-            task.add_done_callback(lambda _, job=job: self._left(job))  # type: ignore[misc]
+        """Open as many lanes as there are jobs that may start now."""
+        while self._may_start() and len(self._lanes) < self._concurrency:
+            if len(self._lanes) > len(self._running):
+                return  # a lane that is about to look takes it
+            lane = asyncio.create_task(self._run_lane())
+            self._lanes.add(lane)
+            lane.add_done_callback(self._lanes.discard)
 
-    def _is_alone(self) -> bool:
-        return len(self._running) == 1 and any(
-            job.lapses >= MAX_LAPSES - 1 for _, job in self._running.values()
-        )
+    def _may_start(self) -> bool:
+        """Whether a ready job may run beside those that do; not after a stop."""
+        if not self._ready or self._is_stopping:
+            return False
+        is_behind = self._unwritten >= _UNWRITTEN * self._concurrency
+        return not is_behind and len(self._running) < self._concurrency
+
+    async def _run_lane(self) -> None:
+        """Run ready jobs until there is none; lets the loop breathe between very short ones."""
+        lane = asyncio.current_task()
+        assert lane is not None  # noqa: S101 - a coroutine of create_task has a task
+        breathed = time.perf_counter()
+        while self._may_start():
+            job = self._ready.popleft()
+            self._running[_start(job)] = (lane, job)
+            try:
+                await self._run_job(job)
+            finally:
+                self._left(job)
+            if time.perf_counter() - breathed > _BREATH_SECONDS:
+                await asyncio.sleep(0)
+                breathed = time.perf_counter()
 
     def _left(self, job: JobRow) -> None:
-        self._running.pop(job.id, None)
+        self._running.pop(_start(job), None)
         self._intake.free(job)
-        if self._is_stopping:
-            self._ear.ring()
-            return
-        self._start_ready()
-        if self._intake.wants(len(self._ready), len(self._running)):
+        if self._is_stopping or self._intake.wants(len(self._ready), len(self._running)):
             self._ear.ring()
 
     async def _run_job(self, job: JobRow) -> None:
         """One attempt, from Huey's signal that it starts to the noted outcome."""
         started = time.perf_counter()
         kind = self._kinds.get(job.kind)
+        failure: BaseException | None
         if kind is None:
-            failure: BaseException | None = GiveUp(f"there is no job kind {job.kind!r}")
+            failure = GiveUp(f"there is no job kind {job.kind!r}")
             outcome = self._outcome(job, failure)
         else:
-            task = kind(kwargs=job.payload, id=job.id, retries=job.max_attempts - job.attempt)
-            signals.starting(self._huey, task)
-            failure = await self._attempt(kind, job)
+            failure = signals.starting(self._huey, kind, job=job)
+            if failure is None:
+                failure = await self._attempt(kind, job)
             outcome = self._outcome(job, failure)
-            signals.ended(self._huey, task, outcome=outcome, failure=failure)
+            signals.ended(self._huey, kind, job=job, outcome=outcome, failure=failure)
         signals.account(job, outcome, seconds=time.perf_counter() - started)
         self._note(job, outcome)
 
@@ -184,13 +198,18 @@ class Worker:
             if deadline.expired():
                 return TimeoutError(f"timed out after {job.timeout_seconds:g} s")
             return error
-        except asyncio.CancelledError:
-            if job.id not in self._dropped:
+        except asyncio.CancelledError as error:
+            if _start(job) in self._dropped:
+                return Cancelled("it was cancelled while it ran")
+            if self._running[_start(job)][0].cancelling():
                 raise  # a drain: the job goes back to its queue
-            self._dropped.discard(job.id)
-            return Cancelled("it was cancelled while it ran")
-        except Exception as error:  # a handler may raise anything; the ledger keeps it
-            return error
+            return error  # of something that the handler waited for
+        except BaseException as error:  # a handler may raise anything; the ledger keeps it
+            return as_ours(error)
+        finally:
+            if _start(job) in self._dropped:
+                self._dropped.discard(_start(job))
+                self._running[_start(job)][0].uncancel()  # the lane goes on with the next job
         return None
 
     def _outcome(self, job: JobRow, failure: BaseException | None) -> Outcome:
@@ -205,79 +224,100 @@ class Worker:
         """Queue the outcome for the next batch; what ends while one is written joins the next."""
         self._ended.append((job, outcome))
         self._unwritten += 1
-        if self._writing is None or self._writing.done():
-            self._writing = asyncio.create_task(self._write())
+        if len(self._writers) < _WRITERS:
+            writer = asyncio.create_task(self._write())
+            self._writers.add(writer)
+            writer.add_done_callback(self._writers.discard)
 
     async def _write(self) -> None:
+        await asyncio.sleep(0)  # who ends in this turn of the loop joins the batch
         while self._ended:
             batch, self._ended = self._ended, []
-            while True:
-                try:
-                    await self._ledger.finish(batch)
-                    break
-                except errors.Unavailable as error:
-                    log.warning("jobs.finish_failed", jobs=len(batch), error=error.detail)
-                    await asyncio.sleep(_TROUBLE_SECONDS)
+            await self._write_batch(batch)
             self._unwritten -= len(batch)
             self._start_ready()
+
+    async def _write_batch(self, batch: list[tuple[JobRow, Outcome]]) -> None:
+        """Until it is written; repeating is harmless, each row is fenced by its claim."""
+        while True:
+            try:
+                return await self._ledger.finish(batch)
+            except errors.Error as error:
+                log.warning("jobs.finish_failed", jobs=len(batch), error=error.detail)
+                await asyncio.sleep(_TROUBLE_SECONDS)
+            except Exception:  # ours to mend; their leases lapse, and they run once more
+                log.exception("jobs.outcomes_lost", jobs=[job.id for job, _ in batch])
+                return None
 
     async def _watch(self) -> None:
         """Renew leases in time; end jobs that were cancelled or taken over."""
         renewed = time.monotonic()
         while True:
-            await asyncio.sleep(_WATCH_SECONDS)
-            held = [*self._running, *(job.id for job in self._ready)]
+            await asyncio.sleep(self._watch_seconds)
+            held = [*(job for _, job in self._running.values()), *self._ready]
             if not held:
                 continue
-            with suppress(errors.Unavailable):
+            with suppress(errors.Error):
                 if time.monotonic() - renewed >= self._renew_seconds:
-                    renewed = time.monotonic()
                     lost = await self._ledger.renew(held)
+                    renewed = time.monotonic()
                 else:
                     lost = await self._ledger.lost(held)
-                self._drop(lost)
+                for job in lost:
+                    self._drop(job)
 
-    def _drop(self, lost: set[str]) -> None:
-        for job_id in lost & self._running.keys():
-            task, job = self._running[job_id]
+    def _drop(self, job: JobRow) -> None:
+        """Stop it, if it is still here; what somebody else holds by now no word of ours changes."""
+        start = _start(job)
+        if start in self._running and start not in self._dropped:
             log.warning("job.stopped", jobId=job.id, reason="cancelled, or its lease was lost")
-            self._dropped.add(job_id)
-            task.cancel()
-        if lost:
-            kept = [job for job in self._ready if job.id not in lost]
-            for job in self._ready:
-                if job.id in lost:
-                    self._intake.free(job)
-            self._ready = deque(kept)
+            self._dropped.add(start)
+            self._running[start][0].cancel()
+        elif job in self._ready:
+            self._ready.remove(job)
+            self._intake.free(job)
+            self._note(job, Outcome(State.CANCELLED, reason="it was cancelled before it started"))
 
     async def _beat(self) -> None:
         while True:
-            with suppress(errors.Unavailable):
+            with suppress(errors.Error):
                 await presence.beat(self._runtime.db, self._queue, owner=self._owner)
             await asyncio.sleep(presence.BEAT_SECONDS)
 
     async def _return_ready(self) -> None:
         """Give back what was claimed and not started."""
         waiting, self._ready = list(self._ready), deque()
+        if not waiting:
+            return
+        try:
+            await self._ledger.give_back(waiting)
+        except errors.Error:
+            self._ready.extend(waiting)  # still ours, and renewed
+            raise
         for job in waiting:
             self._intake.free(job)
-        if waiting:
-            await self._ledger.give_back(waiting)
 
     async def _drain(self, seconds: float) -> None:
-        with suppress(errors.Unavailable):
+        deadline = time.monotonic() + seconds
+        with suppress(errors.Error):
             await self._return_ready()
-        tasks = [task for task, _ in self._running.values()]
-        if tasks:
-            await asyncio.wait(tasks, timeout=seconds)
-        left = dict(self._running)
-        for task, _ in left.values():
-            task.cancel()
+        if self._lanes:
+            await asyncio.wait(self._lanes, timeout=seconds)
+        left = list(self._running.values())
+        for lane, _ in left:
+            lane.cancel()
         if left:
-            await asyncio.wait([task for task, _ in left.values()], timeout=1)
-            with suppress(errors.Unavailable):
-                await self._ledger.give_back([job for _, job in left.values()])
-        if self._writing is not None:
-            await asyncio.wait([self._writing], timeout=_TROUBLE_SECONDS)
-        with suppress(errors.Unavailable):
+            await asyncio.wait({lane for lane, _ in left}, timeout=_TROUBLE_SECONDS)
+            # One that ended after all has its outcome, which must not be undone.
+            cut_off = [job for lane, job in left if not lane.done() or lane.cancelled()]
+            with suppress(errors.Error):
+                await self._ledger.give_back(cut_off)
+        if self._writers:
+            rest = max(_TROUBLE_SECONDS, deadline - time.monotonic())
+            await asyncio.wait(self._writers, timeout=rest)
+        with suppress(errors.Error):
             await presence.leave(self._runtime.db, owner=self._owner)
+
+
+def _start(job: JobRow) -> Start:
+    return job.id, job.claim

@@ -2,6 +2,7 @@
 
 from typing import Annotated, Literal
 
+from novapulse.core.settings.accounts import Auth, Mfa
 from novapulse.core.settings.addresses import (
     Address,
     check_http_url,
@@ -66,11 +67,31 @@ class Server(Section, frozen=True, kw_only=True):
             maximum=16_777_216,
         ),
     ] = 1_048_576
+    header_timeout_seconds: Annotated[
+        float,
+        Key(
+            help="Longest wait for the header of a request that has begun.",
+            reload=Reload.API,
+            unit="seconds",
+            minimum=0.5,
+            maximum=120,
+        ),
+    ] = 10.0
+    body_timeout_seconds: Annotated[
+        float,
+        Key(
+            help="Longest wait for the body of a request after its header.",
+            reload=Reload.API,
+            unit="seconds",
+            minimum=0.5,
+            maximum=600,
+        ),
+    ] = 30.0
     drain_seconds: Annotated[
         float,
         Key(
             help="How long stopping API processes, and then consumers, may finish their work.",
-            reload=Reload.LIVE,
+            reload=Reload.CONSUMERS,
             unit="seconds",
             minimum=0.5,
             maximum=300,
@@ -233,39 +254,6 @@ class RateLimits(Section, frozen=True, kw_only=True):
     ] = Rate(10, 60)
 
 
-class Auth(Section, frozen=True, kw_only=True):
-    access_token_seconds: Annotated[
-        int,
-        Key(
-            help="Lifetime of an access token.",
-            reload=Reload.API,
-            unit="seconds",
-            minimum=60,
-            maximum=86_400,
-        ),
-    ] = 900
-    argon2_memory_kib: Annotated[
-        int,
-        Key(
-            help="Memory of one password hash; raising it rehashes at the next sign-in.",
-            reload=Reload.API,
-            unit="KiB",
-            minimum=19_456,
-            maximum=1_048_576,
-        ),
-    ] = 19_456
-    argon2_time_cost: Annotated[
-        int,
-        Key(
-            help="Passes of one password hash; raising it rehashes at the next sign-in.",
-            reload=Reload.API,
-            unit="passes",
-            minimum=2,
-            maximum=20,
-        ),
-    ] = 2
-
-
 class Logging(Section, frozen=True, kw_only=True):
     level: Annotated[
         Literal["debug", "info", "warning", "error"],
@@ -301,6 +289,27 @@ class Supervision(Section, frozen=True, kw_only=True):
             maximum=600,
         ),
     ] = 30.0
+    max_requests: Annotated[
+        int,
+        Key(
+            help="Requests after which an API process is replaced, up to 20 % more; 0 is never.",
+            reload=Reload.LIVE,
+            unit="requests",
+            minimum=0,
+            maximum=1_000_000_000,
+        ),
+    ] = 0
+    max_rss_mb: Annotated[
+        int,
+        Key(
+            help="Memory over which an API process or consumer is replaced, up to 20 % more; "
+            "0 is never.",
+            reload=Reload.LIVE,
+            unit="MB",
+            minimum=0,
+            maximum=1_048_576,
+        ),
+    ] = 0
 
 
 class Settings(Section, frozen=True, kw_only=True):
@@ -314,7 +323,8 @@ class Settings(Section, frozen=True, kw_only=True):
     rate_limits: Annotated[
         RateLimits, About("How much one client may ask: N/second, N/minute or N/hour.")
     ] = RateLimits()
-    auth: Annotated[Auth, About("Passwords and tokens.")] = Auth()
+    auth: Annotated[Auth, About("Passwords, tokens and sessions.")] = Auth()
+    mfa: Annotated[Mfa, About("The second factor: codes of an authenticator app.")] = Mfa()
     queues: Annotated[Queues, About("Background jobs.")] = Queues()
     webhooks: Annotated[Webhooks, About("Outgoing webhooks.")] = Webhooks()
     logging: Annotated[Logging, About("Log lines.")] = Logging()

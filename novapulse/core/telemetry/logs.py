@@ -1,5 +1,6 @@
 """Logs: one JSON line each (pretty on a terminal), with the request's id, without secrets."""
 
+import asyncio
 import logging
 import os
 import re
@@ -7,6 +8,7 @@ import sys
 import traceback
 from collections.abc import MutableMapping
 from contextvars import ContextVar
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -19,17 +21,18 @@ _SECRET_KEY = re.compile(r"password|secret|token|authorization|cookie|apikey", r
 _SECRET_VALUE = re.compile(r"(whsec_|nvp_)[A-Za-z0-9+/=_-]+|eyJ[\w-]+\.[\w-]+\.[\w-]*")
 _REDACTED = "[redacted]"
 Line = MutableMapping[str, Any]
+_NUMBERS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING}
 _FOREIGN = ("hypercorn", "huey", "asyncio", "pymongo", "aiohttp")
 
 
 def configure(process: str, *, level: str, style: str) -> None:
     """Set up this process's log; `style` is `json`, `pretty` or `auto` (pretty on a terminal)."""
-    number = logging.getLevelNamesMapping()[level.upper()]
     is_pretty = style == "pretty" or (style == "auto" and sys.stderr.isatty())
     tail: list[Any] = [structlog.dev.ConsoleRenderer()] if is_pretty else [_json_line]
     structlog.configure(
-        processors=[_add_origin(process), _redact, *tail],
-        wrapper_class=structlog.make_filtering_bound_logger(number),
+        # The level is judged by a processor, because loggers that were used are fixed for good.
+        processors=[_drop_unimportant, _add_origin(process), _redact, *tail],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
         logger_factory=(
             structlog.PrintLoggerFactory(sys.stderr)
             if is_pretty
@@ -37,9 +40,31 @@ def configure(process: str, *, level: str, style: str) -> None:
         ),
         cache_logger_on_first_use=True,
     )
+    _fast.process, _fast.may_be_on = process, not is_pretty
     logging.basicConfig(handlers=[_Forward()], level=logging.WARNING, force=True)
+    set_level(level)
+
+
+def set_level(level: str) -> None:
+    """From now on write lines of `level` (`info`) and above."""
+    number = logging.getLevelNamesMapping()[level.upper()]
+    _threshold.number = number
+    _fast.is_on = _fast.may_be_on and number <= logging.INFO
     for name in _FOREIGN:
         logging.getLogger(name).setLevel(max(number, logging.WARNING))
+
+
+class _Threshold:
+    number = logging.INFO
+
+
+_threshold = _Threshold()
+
+
+def _drop_unimportant(logger: Any, method: str, line: Line) -> Line:
+    if _NUMBERS.get(method, logging.ERROR) < _threshold.number:
+        raise structlog.DropEvent
+    return line
 
 
 def _add_origin(process: str) -> Any:
@@ -75,6 +100,51 @@ def _json_line(logger: Any, method: str, line: Line) -> bytes:
         cut = {key: value for key, value in kept.items() if len(str(value)) < 512}
         raw = msgspec.json.encode(cut | {"truncated": True}, enc_hook=str)
     return raw
+
+
+class _Fast:
+    """Info lines of the hot paths: gathered, and written once a turn of the event loop."""
+
+    def __init__(self) -> None:
+        self.process = ""
+        self.is_on = False
+        self.may_be_on = False
+        self._lines: list[bytes] = []
+
+    def add(self, line: Line) -> None:
+        if not self._lines:
+            try:
+                asyncio.get_running_loop().call_soon(self.flush)
+            except RuntimeError:  # no loop: nobody would come back to write it
+                self._lines.append(_json_line(None, "info", line))
+                self.flush()
+                return
+        self._lines.append(_json_line(None, "info", line))
+
+    def flush(self) -> None:
+        if self._lines:
+            data, self._lines = b"\n".join(self._lines) + b"\n", []
+            sys.stderr.buffer.write(data)
+            sys.stderr.buffer.flush()
+
+
+_fast = _Fast()
+
+
+def write(event: str, **fields: Any) -> None:
+    """One info line of a hot path, a sixth of the price of `log.info`.
+
+    It has the same form, but nothing is redacted: give it ids, numbers and words
+    of ours only.
+    """
+    if not _fast.is_on:  # pretty, or not at this level
+        structlog.get_logger().info(event, **fields)
+        return
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")[:-6]
+    line = {"time": f"{now}Z", "level": "info", "event": event, "process": _fast.process, **fields}
+    if "requestId" not in line and (request_id := request_id_of_task.get()):
+        line["requestId"] = request_id
+    _fast.add(line)
 
 
 class _Forward(logging.Handler):

@@ -13,9 +13,8 @@ from prometheus_client.registry import CollectorRegistry
 
 if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
     # By incarnation, not by pid: a pid comes again, and two writers of one file lose increments.
-    values.ValueClass = values.MultiProcessValue(
-        process_identifier=lambda: os.environ.get("NOVAPULSE_INSTANCE", str(os.getpid()))
-    )
+    _instance = os.environ.get("NOVAPULSE_INSTANCE", str(os.getpid()))
+    values.ValueClass = values.MultiProcessValue(process_identifier=lambda: _instance)
 
 registry = CollectorRegistry()
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -59,6 +58,13 @@ queue_size = Gauge(
     "queue_size",
     "Jobs in the ledger; written by the leading scheduler.",
     ("queue", "state"),
+    multiprocess_mode="livemostrecent",
+    registry=registry,
+)
+queue_oldest_seconds = Gauge(
+    "novapulse_queue_oldest_seconds",
+    "How long the oldest due job has been waiting; written by the leading scheduler.",
+    ("queue",),
     multiprocess_mode="livemostrecent",
     registry=registry,
 )

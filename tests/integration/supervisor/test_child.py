@@ -4,12 +4,15 @@ import asyncio
 import json
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
 
 from supervisor.child import Link, attend
 from supervisor.listeners import bind_tcp, bind_unix
+from tests.support.supervised import ENVIRONMENT
 
 
 @pytest.fixture
@@ -96,3 +99,29 @@ def test_a_unix_listener_replaces_what_a_former_run_left(tmp_path):
     bind_unix(path).close()
     with bind_unix(path, mode=0o660):
         assert path.stat().st_mode & 0o777 == 0o660
+
+
+def test_sockets_of_a_socket_unit_are_taken_by_their_names():
+    """As systemd hands them down: from descriptor 3 on, named, for exactly this pid."""
+    code = (
+        "import fcntl, os, sys\n"
+        "from supervisor.listeners import systemd_listeners as take\n"
+        "high = [fcntl.fcntl(int(fd), fcntl.F_DUPFD, 50) for fd in sys.argv[1:]]\n"
+        "[os.dup2(fd, n) for n, fd in enumerate(high, 3)]\n"
+        "found = take({**os.environ, 'LISTEN_PID': str(os.getpid())})\n"
+        "print(sorted((name, one.getsockname()[1]) for name, one in found.items()))\n"
+        "print(take({**os.environ, 'LISTEN_PID': '1'}))\n"
+        "[one.close() for one in found.values()]"
+    )
+    with bind_tcp("127.0.0.1", 0) as first, bind_tcp("127.0.0.1", 0) as second:
+        fds = (first.fileno(), second.fileno())
+        said = subprocess.run(
+            (sys.executable, "-c", code, *map(str, fds)),
+            env={**ENVIRONMENT, "LISTEN_FDS": "2", "LISTEN_FDNAMES": "http:http"},
+            pass_fds=fds,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        ports = [("http", first.getsockname()[1]), ("http-1", second.getsockname()[1])]
+        assert said.splitlines() == [str(ports), "{}"]

@@ -47,7 +47,7 @@ def test_an_unknown_verb_is_refused_by_name(running: Appliance, request_: dict[s
         connection.sendall(json.dumps(request_).encode() + b"\n")
         answer = json.loads(connection.makefile().readline())
     assert answer["ok"] is False
-    assert "there are status, stop, subscribe" in answer["error"]
+    assert "there are drain, restart, status, stop, subscribe" in answer["error"]
     with pytest.raises(ControlError, match="no such verb: 'dance'"):
         running.control.call("dance")
 

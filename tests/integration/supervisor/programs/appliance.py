@@ -8,10 +8,13 @@ import sys
 from pathlib import Path
 
 from supervisor import listeners as sockets
+from supervisor.control import ControlError
 from supervisor.lock import AlreadyRunning, InstanceLock
-from supervisor.loop import Supervisor
+from supervisor.loop import Program, Supervisor
+from supervisor.operations import Plan
 from supervisor.sinks import FileSink, LogSink, StreamSink
 from supervisor.spec import (
+    Drain,
     ExitReadiness,
     MessageReadiness,
     Probe,
@@ -20,6 +23,7 @@ from supervisor.spec import (
     RestartPolicy,
     StopPolicy,
 )
+from supervisor.steps import AddStep, RemoveStep, RollStep, TellStep
 
 
 def is_pong(reply: bytes) -> bool | None:
@@ -45,10 +49,34 @@ def read_spec(given):
         needs=frozenset(given.pop("needs", ())),
         argv=tuple(given.pop("argv")),
         sockets=tuple(given.pop("sockets", ())),
+        drain=Drain[given.pop("drain", "SERVE_ON")],
         stop=StopPolicy(**given.pop("stop", {})),
         restart=RestartPolicy(fatal_first_exit_codes=frozenset(codes), **restart),
         **given,
     )
+
+
+def plans(directory: Path):
+    """`reload` reads a new table from a file; `tell` passes a message on."""
+
+    def reload(_request):
+        try:
+            new = json.loads((directory / "table.json").read_text())
+        except (OSError, ValueError) as error:
+            raise ControlError(f"the table can not be read: {error}", code="broken") from error
+        specs = {one["name"]: read_spec(one) for one in new["processes"]}
+        known = new["known"]
+        steps = [RollStep(name, specs[name]) for name in known if name in specs]
+        steps += [AddStep(specs[n], i) for i, n in enumerate(specs) if n not in known]
+        steps += [RemoveStep(name) for name in known if name not in specs]
+        marks = ("commit", "abort", "keep", "close")
+        done = {mark: (directory / f"reload-{mark}").touch for mark in marks}
+        return Plan(steps=steps, summary={"processes": len(specs)}, **done)
+
+    def tell(request):
+        return Plan(steps=[TellStep(dict(request["message"]))])
+
+    return {"reload": reload, "tell": tell}
 
 
 def main() -> int:
@@ -66,7 +94,10 @@ def main() -> int:
         control_path=directory / "control.sock",
         lock=InstanceLock(directory / "lock"),
         log=log,
-        on_ready=(directory / "was-ready").touch,
+        program=Program(
+            on_ready=(directory / "was-ready").touch,
+            planners=plans(directory) if description.get("reloads") else {},
+        ),
     )
     try:
         return supervisor.run()

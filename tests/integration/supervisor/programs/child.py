@@ -13,8 +13,13 @@ from pathlib import Path
 from supervisor.child import Link, attend
 
 
-async def serve(*, is_deaf: bool = False, drain_seconds: float = 0.0) -> None:
-    """Ready at once; answers each connection on `http` with its instance, ends on SIGTERM."""
+async def serve(
+    *, is_deaf: bool = False, drain_seconds: float = 0.0, notes: Path | None = None
+) -> None:
+    """Ready at once; answers each connection on `http` with its instance, ends on SIGTERM.
+
+    Messages go into the file `notes`; `fail` in one leaves it unconfirmed.
+    """
     link = Link.from_environ()
     assert link is not None
     loop = asyncio.get_running_loop()
@@ -26,15 +31,32 @@ async def serve(*, is_deaf: bool = False, drain_seconds: float = 0.0) -> None:
         writer.close()
         await writer.wait_closed()
 
+    def note(message: dict[str, object]) -> None:
+        if message.get("wish"):
+            link.ask_replacement("tired")
+        assert notes is not None
+        assert not message.get("fail")
+        with notes.open("a") as file:
+            file.write(json.dumps({**message, "instance": link.instance}) + "\n")
+
     servers = [await asyncio.start_server(answer, sock=one) for one in link.listeners.values()]
     link.ready()
-    watch = asyncio.create_task(attend(link, on_gone=stopped.set))
+    watch = asyncio.create_task(attend(link, on_gone=stopped.set, on_message=note))
     await stopped.wait()
-    await asyncio.sleep(drain_seconds)
-    watch.cancel()
     for server in servers:
         server.close()
+    await asyncio.sleep(drain_seconds)
+    watch.cancel()
     link.close()
+
+
+def serve_unless(path: str, how: str = "exit") -> None:
+    """Serves; while `path` is there a new one exits, or never gets ready."""
+    if Path(path).exists():
+        if how == "exit":
+            os._exit(1)
+        time.sleep(300)
+    asyncio.run(serve(drain_seconds=0.1))
 
 
 def exit_with(code: str, seconds: str = "0") -> None:
@@ -139,6 +161,8 @@ mode, *arguments = sys.argv[1:]
 match mode:
     case "serve":
         asyncio.run(serve(drain_seconds=float(arguments[0]) if arguments else 0.0))
+    case "note":
+        asyncio.run(serve(notes=Path(arguments[0])))
     case "deaf":
         asyncio.run(serve(is_deaf=True))
     case _:

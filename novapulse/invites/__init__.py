@@ -1,0 +1,1 @@
+"""How people get into a company: an address is invited, its link makes an account."""

@@ -1,0 +1,1 @@
+"""Who is in a company and how they get in: members, companies, invites, API tokens."""

@@ -1,0 +1,63 @@
+"""Single questions about a running appliance, for probes: each answers ok or not, and why."""
+
+import http.client
+import json
+from typing import Any
+
+from novapulse.core.settings import Paths
+from novapulse.processes.status import ask_supervisor, read_running, read_status
+
+_ANSWER_SECONDS = 5.0
+Verdict = dict[str, Any]
+
+
+def check_live(paths: Paths) -> Verdict:
+    """Whether the supervisor's loop turns; raises Unavailable when nothing runs here."""
+    answer = ask_supervisor(paths)
+    return _verdict(True, f"runs as pid {answer['pid']}")
+
+
+def check_ready(paths: Paths) -> Verdict:
+    """Whether every process is ready and, where there is an API, it says so itself."""
+    answer = ask_supervisor(paths)
+    if answer["state"] != "ready":
+        return _verdict(False, f"it is {answer['state']}")
+    if not any(one["role"] == "api" for one in answer["processes"]):
+        return _verdict(True, "every process is ready; no API runs here")
+    # Where it listens, not where a proxy in front of it does.
+    address = read_running(paths).settings.server.address
+    return _ask_api("127.0.0.1" if address.host == "0.0.0.0" else address.host, address.port)  # noqa: S104 - compared, not bound
+
+
+def check_stores(paths: Paths) -> Verdict:
+    """Whether both stores answer us."""
+    stores = read_status(paths)["stores"]
+    away = [f"{name}: {one.get('detail', one['status'])}" for name, one in stores.items()
+            if one["status"] != "ok"]  # fmt: skip
+    return _verdict(not away, "; ".join(away) or "MongoDB and Redis answer", stores=stores)
+
+
+def _ask_api(host: str, port: int) -> Verdict:
+    connection = http.client.HTTPConnection(host, port, timeout=_ANSWER_SECONDS)
+    try:
+        connection.request("GET", "/api/v1/health/ready")
+        response = connection.getresponse()
+        body = response.read()
+    except (OSError, http.client.HTTPException) as error:
+        return _verdict(False, f"the API does not answer on port {port}: {error}")
+    finally:
+        connection.close()
+    if response.status == http.client.OK:
+        return _verdict(True, f"the API on port {port} says that it is ready")
+    return _verdict(False, _detail(body) or f"the API answers {response.status}")
+
+
+def _detail(body: bytes) -> str:
+    try:
+        return str(json.loads(body).get("detail", ""))
+    except (ValueError, AttributeError):
+        return ""
+
+
+def _verdict(is_ok: bool, detail: str, **facts: Any) -> Verdict:
+    return {"ok": is_ok, "detail": detail, **facts}

@@ -1,0 +1,1 @@
+"""How people get in and prove themselves: sign-in, second factor, recovery, own profile."""

@@ -1,0 +1,251 @@
+"""Leases: whoever holds a job runs it, whoever lost it changes nothing, and nothing stays held."""
+
+import asyncio
+import time
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from novapulse.core.errors import Unavailable
+from novapulse.core.jobs import upkeep
+from novapulse.core.jobs.context import JobContext
+from novapulse.core.jobs.kinds import Queue
+from novapulse.core.jobs.ledger import Ledger
+from novapulse.core.jobs.states import Outcome, State
+from tests.support.engine import Engine, declared, until
+
+
+async def nothing(ctx: JobContext) -> None: ...
+
+
+def ledger(engine: Engine, owner: str, *, lease_seconds: float = 30.0) -> Ledger:
+    return Ledger(engine.db, Queue.EMAIL, owner=owner, lease_seconds=lease_seconds)
+
+
+async def claim_all(mine: Ledger) -> Any:
+    (company,) = (await mine.look(limit=10)).due
+    return await mine.claim(await mine.candidates(company, 1_000))
+
+
+async def test_a_claimed_job_is_leased_and_counted(engine: Engine) -> None:
+    with declared(nothing) as kind:
+        job_id = await engine.add_one(kind)
+        (job,) = await claim_all(ledger(engine, "one"))
+    row = await engine.row(job_id)
+    assert (row["state"], row["attempt"], row["lease"]["owner"]) == ("running", 1, "one")
+    assert row["lease"]["claim"] == job.claim
+    held = row["lease"]["until"] - row["startedAt"]
+    assert timedelta(seconds=29) < held <= timedelta(seconds=30)
+    assert "dueAt" not in row
+
+
+async def test_of_two_that_claim_the_same_rows_each_row_has_one(engine: Engine) -> None:
+    one, other = ledger(engine, "one"), ledger(engine, "other")
+    with declared(nothing) as kind:
+        ids = await engine.add(kind, number=200)
+        (company,) = (await one.look(limit=10)).due
+        rows = await one.candidates(company, 200)
+        claims = await asyncio.gather(one.claim(rows), other.claim(rows), one.claim(rows))
+    claimed = [job.id for jobs in claims for job in jobs]
+    assert sorted(claimed) == sorted(ids)
+
+
+@pytest.mark.parametrize("state", [State.COMPLETED, State.RETRYABLE, State.DEAD])
+async def test_a_late_end_changes_nothing(engine: Engine, state: State) -> None:
+    slow, quick = ledger(engine, "slow", lease_seconds=0.05), ledger(engine, "quick")
+    with declared(nothing) as kind:
+        job_id = await engine.add_one(kind)
+        (before,) = await claim_all(slow)
+        await asyncio.sleep(0.1)
+        assert await upkeep.release_lapsed(engine.db) == 1
+        (after,) = await claim_all(quick)
+        held = await engine.row(job_id)
+        await slow.finish([(before, Outcome(state, reason="too late"))])
+        await slow.give_back([before])
+        await slow.note_progress(before, {"done": 1})
+        assert await engine.row(job_id) == held
+        assert await slow.lost([before]) == [before]
+        await quick.finish([(after, Outcome(State.COMPLETED))])
+    row = await engine.row(job_id)
+    assert (row["state"], row["attempt"], row["lapses"]) == ("completed", 2, 1)
+
+
+async def test_an_earlier_claim_of_the_same_owner_is_as_lost_as_a_strangers(
+    engine: Engine,
+) -> None:
+    mine = ledger(engine, "one", lease_seconds=0.05)
+    with declared(nothing) as kind:
+        job_id = await engine.add_one(kind)
+        (before,) = await claim_all(mine)
+        await asyncio.sleep(0.1)
+        await upkeep.release_lapsed(engine.db)
+        (after,) = await claim_all(mine)
+        assert await mine.lost([before, after]) == [before]
+        await mine.finish([(before, Outcome(State.COMPLETED))])
+        assert (await engine.row(job_id))["state"] == "running"
+
+
+async def test_a_lapsed_lease_returns_the_job_with_its_start_counted(engine: Engine) -> None:
+    with declared(nothing, attempts=1) as kind:
+        job_id = await engine.add_one(kind)
+        await claim_all(ledger(engine, "lost", lease_seconds=0.05))
+        await asyncio.sleep(0.1)
+        await upkeep.release_lapsed(engine.db)
+        row = await engine.row(job_id)
+        assert (row["state"], row["attempt"], row["lapses"]) == ("available", 1, 1)
+        assert row["errors"][-1]["message"] == "the lease lapsed: its consumer went silent"
+        async with engine.working():  # its only attempt is not spent
+            row = await engine.until_state(job_id, "completed")
+    assert row["attempt"] == 2
+
+
+async def test_a_live_lease_is_left_alone(engine: Engine) -> None:
+    with declared(nothing) as kind:
+        await engine.add(kind, number=3)
+        await claim_all(ledger(engine, "alive"))
+        assert await upkeep.release_lapsed(engine.db) == 0
+        assert await upkeep.release_held(engine.db, {"$in": ["other"]}, reason="gone") == 0
+        assert await upkeep.release_held(engine.db, {"$in": ["alive"]}, reason="gone") == 3
+
+
+async def test_a_job_that_outlasts_its_lease_keeps_it(engine: Engine) -> None:
+    starts: list[str] = []
+
+    async def sleep(ctx: JobContext) -> None:
+        starts.append(ctx.job.id)
+        await asyncio.sleep(2.5)
+
+    with declared(sleep) as kind:
+        job_id = await engine.add_one(kind)
+        async with engine.working(lease_seconds=1.0), engine.working(lease_seconds=1.0):
+            deadline = time.monotonic() + 20
+            while (await engine.row(job_id))["state"] != "completed":
+                assert await upkeep.release_lapsed(engine.db) == 0
+                assert time.monotonic() < deadline
+                await asyncio.sleep(0.05)
+    assert starts == [job_id]
+
+
+async def test_a_job_that_killed_its_consumer_three_times_is_dead_with_that_reason(
+    engine: Engine,
+) -> None:
+    with declared(nothing) as kind:
+        job_id = await engine.add_one(kind, key="once")
+        for number in range(1, 4):
+            await until(lambda: is_due(engine, job_id), what="the job to be due again")
+            await claim_all(ledger(engine, f"dies {number}"))
+            gone = {"$in": [f"dies {number}"]}
+            assert await upkeep.release_held(engine.db, gone, reason="its consumer ended") == 1
+    row = await engine.row(job_id)
+    assert (row["state"], row["attempt"], row["lapses"]) == ("dead", 3, 3)
+    assert [error["message"] for error in row["errors"]] == ["its consumer ended"] * 3
+    assert "dueAt" not in row
+    assert "openKey" not in row  # the next of its key may come
+    assert row["finishedAt"] is not None
+
+
+async def is_due(engine: Engine, job_id: str) -> bool:
+    return bool((await ledger(engine, "looks").look(limit=1)).due)
+
+
+async def test_who_lost_its_consumer_twice_runs_alone_and_takes_nobody_along(
+    engine: Engine,
+) -> None:
+    """Three that kill and twenty that do not, in one consumer that is killed again and again."""
+    beside: dict[str, int] = {}
+    running: set[str] = set()
+
+    async def work(ctx: JobContext, *, kills: bool) -> None:
+        running.add(ctx.job.id)
+        beside[ctx.job.id] = len(running) - 1
+        try:
+            if kills:
+                await asyncio.sleep(60)
+        finally:
+            running.discard(ctx.job.id)
+
+    with declared(work) as kind:
+        killers = await engine.add(kind, {"kills": True}, number=3)
+        await engine.add(kind, {"kills": False}, number=20)
+        for number in range(5):  # twice all together, then one after the other
+            worker = engine.worker(owner=f"dies {number}", concurrency=30)
+            await engine.leave_behind(worker, until_it=lambda: bool(running & set(killers)))
+            gone = {"$in": [f"dies {number}"]}
+            await upkeep.release_held(engine.db, gone, reason="its consumer ended")
+            await engine.db.raw["jobs"].update_many(
+                {"state": "available"}, [{"$set": {"dueAt": "$$NOW"}}]
+            )
+        async with engine.working():
+            await engine.until_all("completed", 20)
+        states = {row["_id"]: row["state"] for row in await engine.rows()}
+    assert {job_id for job_id, state in states.items() if state == "dead"} == set(killers)
+    assert {states[job_id] for job_id in states if job_id not in killers} == {"completed"}
+    assert [beside[job_id] for job_id in killers] == [0, 0, 0]
+
+
+async def test_while_a_suspect_waits_for_its_turn_the_others_end_and_go_on_after_it(
+    engine: Engine,
+) -> None:
+    order: list[str] = []
+
+    async def work(ctx: JobContext, *, name: str) -> None:
+        order.append(f"{name} starts")
+        await asyncio.sleep(0.1)
+        order.append(f"{name} ends")
+
+    with declared(work) as kind:
+        ids = [await engine.add_one(kind, {"name": name}) for name in ("a", "suspect", "b")]
+        await engine.db.raw["jobs"].update_one({"_id": ids[1]}, {"$set": {"lapses": 2}})
+        async with engine.working(concurrency=3):
+            await engine.until_all("completed", 3)
+    at = order.index("suspect starts")
+    assert order[at + 1] == "suspect ends"
+    assert len(order) == 6
+
+
+async def test_a_claim_whose_answer_got_lost_is_given_back(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = ledger(engine, "one")
+    with declared(nothing) as kind:
+        await engine.add(kind, number=3)
+        update = mine._rows.update_many
+
+        async def and_then_silence(*arguments: Any, **options: Any) -> int:
+            await update(*arguments, **options)
+            raise Unavailable()
+
+        with monkeypatch.context() as patch:
+            patch.setattr(mine._rows, "update_many", and_then_silence)
+            with pytest.raises(Unavailable):
+                await claim_all(mine)
+        assert await engine.states() == {"running": 3}
+        await engine.add_one(kind)
+        claimed = await claim_all(mine)
+        claimed += await claim_all(mine)
+    assert len(claimed) == 4
+    assert {row["attempt"] for row in await engine.rows()} == {1}
+
+
+@pytest.mark.slow
+async def test_a_job_that_blocks_the_event_loop_three_leases_long_stops_nobody_for_ever(
+    engine: Engine,
+) -> None:
+    """Each worker is a process of its own here: a blocked loop is a blocked program."""
+    from tests.support.consumers import consumers
+
+    with declared(nothing, kind="test.quick"), declared(nothing, kind="test.blocks"):
+        quick = await engine.add("test.quick", number=100)
+        bad = await engine.add_one("test.blocks")
+        quick += await engine.add("test.quick", number=100)
+    async with consumers(engine, number=2, concurrency=4, lease_seconds=1.0, block_seconds=3.0):
+        deadline = time.monotonic() + 50
+        while (await engine.states())["running"] + (await engine.states())["available"]:
+            await upkeep.release_lapsed(engine.db)
+            assert time.monotonic() < deadline, await engine.states()
+            await asyncio.sleep(0.1)
+        rows = {row["_id"]: row for row in await engine.rows()}
+    assert {rows[job_id]["state"] for job_id in quick} == {"completed"}
+    assert rows[bad]["state"] == "dead"
+    assert rows[bad]["lapses"] == 3
