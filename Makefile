@@ -47,7 +47,7 @@ bench-jobs: setup ## Race with BullMQ and stock Huey (needs node and npm)
 	@exec $(BIN)/python -m pytest -s --timeout=0 tests/benchmarks/jobs $(ARGS)
 
 chaos: setup ## Kill everything at random for minutes: nothing that was accepted may be lost
-	@CHAOS_TASKS=20000 CHAOS_KILLS=10 exec $(BIN)/python -m pytest -s tests/chaos $(ARGS)
+	@CHAOS_TASKS=20000 CHAOS_KILLS=10 CHAOS_DRAINS=20 CHAOS_SECONDS=60 exec $(BIN)/python -m pytest -s tests/chaos $(ARGS)
 
 build: setup ## Build the source archive and the wheel into dist/
 	$(BIN)/python -m hatchling build -d dist

@@ -43,7 +43,8 @@ class Desk:
     def reload(self) -> None:
         """A reload that nobody waits for; one that has not begun yet does for two."""
         if not self._operations.is_waiting("reload"):
-            self._submit("reload", {}, _Logged("reload", self._say))
+            reply = _Logged("reload", self._say)
+            self._try(self._operation("reload", {}, reply))
 
     def replace(self, seat: Seat, reason: str) -> None:
         """The child in `seat` asks to be replaced."""
@@ -53,24 +54,32 @@ class Desk:
             return
         self._say("info", "process asks to be replaced", name=name, reason=reason)
         plan = Plan(steps=(RollStep(name),))
-        operation = Operation(name=title, prepare=lambda: plan, reply=_Logged(title, self._say))
-        self._operations.submit(operation)
+        reply = _Logged(title, self._say)
+        self._try(Operation(name=title, prepare=lambda: plan, reply=reply))
+
+    def _try(self, operation: Operation) -> None:
+        """For what nobody waits for: too many operations at once are only logged."""
+        try:
+            self._operations.submit(operation)
+        except ControlError as refusal:
+            operation.reply.refuse(refusal)
 
     def _verb(self, name: str) -> Verb:
         def serve(request: Mapping[str, object], reply: Reply) -> Frame | None:
-            self._submit(name, request, _Both(reply, _Logged(name, self._say)))
+            both = _Both(reply, _Logged(name, self._say))
+            self._operations.submit(self._operation(name, request, both))
             return None
 
         return serve
 
-    def _submit(self, name: str, request: Mapping[str, object], reply: Reply) -> None:
+    def _operation(self, name: str, request: Mapping[str, object], reply: Reply) -> Operation:
         planner = self._planners[name]
 
         def prepare() -> Plan:
             plan = planner(request)
             return self._with_forgiveness(plan) if name == "reload" else plan
 
-        self._operations.submit(Operation(name=name, prepare=prepare, reply=reply))
+        return Operation(name=name, prepare=prepare, reply=reply)
 
     def _with_forgiveness(self, plan: Plan) -> Plan:
         """Another configuration is what a process with exit 78 has been waiting for."""

@@ -97,7 +97,7 @@ class Operations:
         self._waiting.clear()
         if (run := self._run) is not None:
             self._run = None
-            run.plan.close()
+            self._call(run, run.plan.close)
             run.operation.reply.refuse(ControlError(reason, done=run.done))
 
     def look(self) -> None:
@@ -111,15 +111,17 @@ class Operations:
     def _begin(self, operation: Operation) -> None:
         try:
             plan = operation.prepare()
-        except ControlError as refusal:
+        except Exception as error:  # the program's own; no fault of it may end the supervisor
+            refusal = error if isinstance(error, ControlError) else _bug(error)
             operation.reply.refuse(refusal)
             self._ended(operation.name)
             return
         run = self._run = _Run(operation=operation, plan=plan, ahead=deque(plan.steps))
         try:
             plan.commit()
-        except OSError as error:
-            self._fail(run, f"the new state can not be written down: {error}")
+        except Exception as error:  # a full disk, for one
+            run.ahead.clear()
+            self._fail(run, f"the new state can not be put in place: {error}")
 
     def _carry_on(self, run: _Run) -> bool:
         """One step further; False when there is to wait for something."""
@@ -161,15 +163,22 @@ class Operations:
             run.operation.reply.progress(f"could not be taken back: {reason}")
             return
         run.failure = reason
-        run.plan.abort()
+        self._call(run, run.plan.abort)
         inverses = (step.inverse() for step in reversed(run.begun))
         run.ahead = deque(step for step in inverses if step is not None)
+
+    def _call(self, run: _Run, part: Callable[[], None]) -> None:
+        """A part of the program's plan; what it raises is told, and costs nothing else."""
+        try:
+            part()
+        except Exception as error:  # a full disk, for one
+            run.operation.reply.progress(f"not cleanly done: {type(error).__name__}: {error}")
 
     def _finish(self, run: _Run) -> None:
         self._run = None
         if not run.failure:
-            run.plan.keep()
-        run.plan.close()
+            self._call(run, run.plan.keep)
+        self._call(run, run.plan.close)
         facts = {**run.plan.summary, "done": run.done}
         if run.failure:
             facts |= {"undone": run.undone}
@@ -177,3 +186,7 @@ class Operations:
         else:
             run.operation.reply.finish(facts)
         self._ended(run.operation.name)
+
+
+def _bug(error: Exception) -> ControlError:
+    return ControlError(f"a bug: {type(error).__name__}: {error}", code="internal_error", exit=70)

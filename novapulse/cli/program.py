@@ -11,6 +11,7 @@ from novapulse import __version__
 
 # Verb → module: a verb's module is imported when it is asked for.
 VERBS = {
+    "audit": "audit",
     "check": "check",
     "company": "company",
     "completion": "completion",
@@ -19,6 +20,7 @@ VERBS = {
     "drain": "drain",
     "init": "init",
     "job": "job",
+    "keys": "keys",
     "logs": "logs",
     "mail": "mail",
     "process": "process",

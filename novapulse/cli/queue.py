@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from novapulse.ops.model import BulkQuery
 
 _STATES = ["scheduled", "available", "retryable", "completed", "cancelled", "dead"]
+_RETRIED = ["scheduled", "retryable", "cancelled", "dead"]
 _COLUMNS = (
     *("queue", "available", "scheduled", "running", "retryable", "completed", "dead"),
     *("oldest", "rate/min", "paused", "consumers"),
@@ -87,7 +88,7 @@ def clear(location: Location, name: str, **options: Any) -> None:
 
 @queue.command()
 @click.argument("name")
-@click.option("--state", type=click.Choice(_STATES), default="dead", help="Jobs in this state.")
+@click.option("--state", type=click.Choice(_RETRIED), default="dead", help="Jobs in this state.")
 @click.option("--kind", help="Only of this kind, such as mail.send.")
 @click.option("--since", type=click.DateTime(), help="Only created since then (UTC).")
 @destructive_options

@@ -74,6 +74,8 @@ def _print(report: Mapping[str, Any]) -> None:
     for name, queue in report["queues"].items():
         jobs = ", ".join(f"{number} {state}" for state, number in queue.items() if number)
         click.echo(f"{name}: {jobs or 'empty'}")
+    if unsealed := report["audit"]["unsealed"]:
+        click.echo(f"audit: {unsealed} lines not yet sealed")
     disk = report["disk"]
     click.echo(f"disk: {disk['status']}, {disk['freeBytes'] / 2**30:.1f} GiB free")
 

@@ -1,10 +1,14 @@
 """Rows for people or for scripts."""
 
 import json
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 import click
+
+# Into a file or a pipe: one row a line, however long.
+_WIDE = 10_000
 
 
 def print_rows(name: str, rows: Sequence[Any], *, columns: Sequence[str], as_json: bool) -> None:
@@ -18,10 +22,13 @@ def print_rows(name: str, rows: Sequence[Any], *, columns: Sequence[str], as_jso
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(*columns, box=None)
+    table = Table(box=None)
+    for column in columns:
+        table.add_column(column, overflow="fold")  # an id that is cut off names nothing
     for row in plain:
         table.add_row(*(_text(row[column]) for column in columns))
-    Console(highlight=False, markup=False, emoji=False).print(table)
+    width = None if sys.stdout.isatty() else _WIDE
+    Console(highlight=False, markup=False, emoji=False, width=width).print(table)
 
 
 def _text(value: Any) -> str:

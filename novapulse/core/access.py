@@ -40,6 +40,7 @@ class Scope(StrEnum):
     TASKS_WRITE = "tasks:write"
     WEBHOOKS_READ = "webhooks:read"
     WEBHOOKS_WRITE = "webhooks:write"
+    AUDIT_READ = "audit:read"
     QUEUE_READ = "queue:read"
     QUEUE_WRITE = "queue:write"
     SYSTEM_READ = "system:read"
@@ -80,6 +81,7 @@ TABLE: dict[Scope, Row] = {
     Scope.TASKS_WRITE: (_HEADER, _ALL, _ALL, _OWN),
     Scope.WEBHOOKS_READ: (_HEADER, _ALL, _ALL, _NO),
     Scope.WEBHOOKS_WRITE: (_HEADER, _ALL, _NO, _NO),
+    Scope.AUDIT_READ: (_ALL, _ALL, _NO, _NO),
     Scope.QUEUE_READ: (_ALL, _OWN, _NO, _NO),
     Scope.QUEUE_WRITE: (_ALL, _NO, _NO, _NO),
     Scope.SYSTEM_READ: (_ALL, _NO, _NO, _NO),

@@ -97,11 +97,17 @@ class KeyRing:
         if file is not self._file:
             self._take(file)
 
-    @property
-    def current_id(self) -> str:
-        """The key that seals now."""
+    def refresh(self) -> str:
+        """Take over what the file says at this moment; the key that seals now."""
+        if self._watched is not None:
+            self._watched.newest()
         self._follow()
         return self._current
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Every key that opens, the newest last."""
+        return tuple(self._keys)
 
     def seal(self, plaintext: bytes, place: Place) -> str:
         """`keyId.base64(nonce + ciphertext)`."""
@@ -128,7 +134,7 @@ class KeyRing:
         return self._signature(self._current, message, purpose)
 
     def is_signed(self, signature: str, message: bytes, *, purpose: str) -> bool:
-        """Whether one of our keys signed just this; raises Unsealable for a key that is not here."""
+        """Whether one of our keys signed just this; raises Unsealable when that key is gone."""
         key_id = key_id_of(signature)
         self._follow(needed=key_id)
         if key_id not in self._keys:

@@ -33,6 +33,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
 CATALOGUE: dict[str, type[Event]] = {}
 INTERNAL: dict[str, type[Event]] = {}
+# One row a company: how far its audit chain is sealed, and where it was trimmed.
+AUDIT_HEADS = "audit_heads"
 # Under this company stand the events of what belongs to none: the operator's doings.
 PLATFORM = "platform"
 

@@ -38,16 +38,20 @@ class Health:
         """Name to `{"status": "ok"|"degraded"|"down", …}`."""
         async with self._lock:
             if time.monotonic() - self._checked > _FRESH_SECONDS or not self._checks:
-                stores = await asyncio.gather(self._mongodb(), self._redis())
+                stores = await self.stores()
                 self._checks = {
-                    "mongodb": stores[0],
-                    "redis": stores[1],
+                    **stores,
                     "memory": memory(),
                     "disk": disk(self._state_directory),
-                    "workers": await self._workers(stores[0]),
+                    "workers": await self._workers(stores["mongodb"]),
                 }
                 self._checked = time.monotonic()
             return self._checks
+
+    async def stores(self) -> dict[str, Check]:
+        """MongoDB and Redis, asked now."""
+        mongodb, redis = await asyncio.gather(self._mongodb(), self._redis())
+        return {"mongodb": mongodb, "redis": redis}
 
     async def is_ready(self) -> bool:
         """Whether requests may come: not draining, both stores there."""

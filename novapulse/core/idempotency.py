@@ -6,6 +6,7 @@ sealed: some answers show a secret that the database must not know.
 """
 
 import hashlib
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,7 +15,9 @@ import msgspec
 from novapulse.core import errors
 from novapulse.core.context import Context, Transaction
 from novapulse.core.crypto import Place
+from novapulse.core.mongo import Document
 from novapulse.core.problem import Headers
+from novapulse.core.sealed import SealedField, SealedSpot
 
 COLLECTION = "idempotency"
 KEEP = timedelta(hours=24)
@@ -83,3 +86,12 @@ async def keep(ctx: Context, tx: Transaction, *, once: OnceRequest, answer: Kept
 
 def _place(ctx: Context, once: OnceRequest) -> Place:
     return Place(COLLECTION, once.id, "body", ctx.ledger_id)
+
+
+def _spots(row: Document) -> Iterator[SealedSpot]:
+    if "body" in row:
+        place = Place(COLLECTION, row["_id"], "body", row["companyId"])
+        yield SealedSpot("body", row["body"], place)
+
+
+SEALED = (SealedField(COLLECTION, ("companyId", "body"), _spots),)

@@ -7,9 +7,10 @@ unbound door for what belongs to no company or to all of them (accounts at
 sign-in, the job ledger, the event pump).
 """
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 from bson import Binary, ObjectId
@@ -60,9 +61,14 @@ DURABLE = WriteConcern(w="majority", j=True)
 _CODEC: CodecOptions[Document] = CodecOptions(tz_aware=True)
 _INDEX_DIFFERS = (85, 86)  # other options, or other keys, under the same name
 _DUPLICATE = 11000
+_CLOSE_SECONDS = 2.0
 _LEAVING = {"$lookup", "$unionWith", "$graphLookup", "$out", "$merge"}
 _AUTHENTICATION_FAILED = 18
 _DISK_FULL = (14031, 28)  # OutOfDiskSpace, and WiredTiger's ENOSPC
+# What a server says while it goes or has just come: KeyNotFound (of the cluster's clock, for
+# some moments after a start), ShutdownInProgress, PrimarySteppedDown, InterruptedAtShutdown,
+# InterruptedDueToReplStateChange, WriteConcernFailed; also for the last, nothing is known.
+_PASSING = (211, 91, 189, 11600, 11602, 64)
 
 
 class Duplicate(errors.Conflict):
@@ -85,6 +91,8 @@ def translate(error: mongo_errors.PyMongoError) -> errors.Error:
             return Duplicate(_index_name(rows[0]))
     if isinstance(error, mongo_errors.OperationFailure) and error.code in _DISK_FULL:
         return errors.StorageFull()
+    if isinstance(error, mongo_errors.OperationFailure) and error.code in _PASSING:
+        return errors.Unavailable("The database is starting or stopping; try again shortly")
     if isinstance(error, mongo_errors.OperationFailure) and error.code == _AUTHENTICATION_FAILED:
         return errors.Unavailable("The database does not accept our name and password")
     if error.timeout or isinstance(
@@ -357,7 +365,10 @@ class Database:
             await measured("transaction", "commit", _commit(session))
 
     async def close(self) -> None:
-        await self.client.close()
+        """Let go of the connections; a server that hangs does not hold us up."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await self.client.close()
 
 
 async def _commit(session: AsyncClientSession) -> None:

@@ -15,7 +15,7 @@ import structlog
 from novapulse.core import wire
 from novapulse.core.context import Runtime
 from novapulse.core.errors import TransientConflict
-from novapulse.core.events import EVENTS, EventRow
+from novapulse.core.events import AUDIT_HEADS, EVENTS, EventRow
 from novapulse.core.jobs.rows import JOBS
 from novapulse.core.mongo import Document, Duplicate, UpdateOne
 from novapulse.core.telemetry import metrics
@@ -38,7 +38,7 @@ INDEXES: tuple[dict[str, Any], ...] = (
         "unique": True,
         "partialFilterExpression": {"sequence": {"$exists": True}},
     },
-    {"name": "resource", "keys": [("companyId", 1), ("resourceId", 1), ("createdAt", -1)]},
+    {"name": "resource", "keys": [("resourceId", 1), ("createdAt", -1), ("_id", -1)]},
 )
 
 
@@ -111,9 +111,15 @@ class Pump:
                 projection={"sequence": 1},
                 hint="sequence",
             )
-            self._last[company_id] = last[0]["sequence"] if last else 0
+            newest = last[0]["sequence"] if last else 0
+            self._last[company_id] = max(newest, await self._trimmed(company_id))
         self._last[company_id] += 1
         return self._last[company_id]
+
+    async def _trimmed(self, company_id: str) -> int:
+        """The highest number of the events that are not kept any more."""
+        head = await self._runtime.db.platform(AUDIT_HEADS).find_one({"_id": company_id})
+        return int(head["trimmed"]["sequence"]) if head else 0
 
     async def _plan(self, events: Sequence[EventRow]) -> None:
         jobs = [row for planner in self._planners for row in await planner(self._runtime, events)]

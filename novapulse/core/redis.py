@@ -82,7 +82,6 @@ class Cache:
         self.breaker = Breaker()
         self._waiting: list[Waiting] = []
         self._sending: asyncio.Task[None] | None = None
-        metrics.redis_connection_status.set(0)
 
     async def _call(self, command: str, call: Callable[[], Awaitable[T]]) -> T | None:
         """The answer, or None when Redis is away."""

@@ -14,11 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Generic, TypeVar
 
-import structlog
-
 from novapulse.core.errors import AlreadyRunning, ConfigurationInvalid
 
-log = structlog.get_logger("secrets")
 T = TypeVar("T")
 # How long a running process may go on with what was replaced.
 REREAD_SECONDS = 2.0
@@ -143,6 +140,10 @@ class WatchedSecret(Generic[T]):
             try:
                 self._content = self._read(self._path)
             except (OSError, ConfigurationInvalid) as error:
+                # Not at the top: the supervisor imports this module and stays small.
+                import structlog
+
+                log = structlog.get_logger("secrets")
                 log.error("secrets.unreadable", file=self._path.name, error=str(error))
         return self._content
 

@@ -4,12 +4,15 @@ Whatever may happen once (a step, a recovery code, the switch from pending to
 enabled) is one atomic update whose filter is the condition.
 """
 
+from collections.abc import Iterator
 from datetime import datetime
 
 import msgspec
 
+from novapulse.core.crypto import Place
 from novapulse.core.documents import find_as
 from novapulse.core.mongo import Document
+from novapulse.core.sealed import SealedField, SealedSpot
 from novapulse.identity.store import FACTORS, RowSource
 
 
@@ -79,3 +82,14 @@ class FactorStore:
     async def remove(self, user_id: str) -> bool:
         """Whether there was one, pending or enabled."""
         return bool(await self._rows.delete_one({"_id": user_id}))
+
+
+def _spots(row: Document) -> Iterator[SealedSpot]:
+    pending = row.get("pending") or {}
+    for path, value in (("secret", row.get("secret")), ("pending.secret", pending.get("secret"))):
+        if value is not None:
+            place = Place(FACTORS, row["_id"], path, row.get("companyId") or "")
+            yield SealedSpot(path, value, place)
+
+
+SEALED = (SealedField(FACTORS, ("companyId", "secret", "pending"), _spots),)

@@ -160,6 +160,11 @@ class UserUpdated(Event, frozen=True, kw_only=True):
     user: User
 
 
+@event("session.started", is_public=False)
+class SessionStarted(Event, frozen=True, kw_only=True):
+    session: SessionView
+
+
 @event("session.token_reused")
 class TokenReused(Event, frozen=True, kw_only=True):
     """An exchanged refresh token came again: somebody has a copy, and the session was ended."""

@@ -17,6 +17,7 @@ from novapulse.identity.model import (
     Company,
     NewSession,
     Session,
+    SessionStarted,
     Standing,
 )
 from novapulse.identity.passwords import Passwords
@@ -107,9 +108,10 @@ async def open_session(
         ends_at=now + identity.limits.absolute,
         token_hash=digest(refresh_token),
     )
-    sessions = SessionStore(ctx.runtime.db)
-    await sessions.insert(session)
-    await sessions.end_oldest(account.user.id, keep=identity.limits.per_user)
+    async with acting_as(ctx, account).transaction(company_id=home_of(account)) as tx:
+        await SessionStore(tx).insert(session)
+        tx.record(SessionStarted(session=session.view(current=None)))
+    await SessionStore(ctx.runtime.db).end_oldest(account.user.id, keep=identity.limits.per_user)
     log.info("auth.signed_in", userId=account.user.id, sessionId=session.id, ip=session.address)
     return new_session(ctx, session, account=account, refresh_token=refresh_token, company=company)
 

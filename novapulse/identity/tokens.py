@@ -2,7 +2,7 @@
 
 import secrets
 from collections import OrderedDict
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,20 @@ import msgspec
 from novapulse.core.access import Role
 from novapulse.core.clock import Clock
 from novapulse.core.errors import ConfigurationInvalid, Unauthenticated
-from novapulse.core.secretfiles import ensure_secret_file
+from novapulse.core.secretfiles import (
+    REREAD_SECONDS,
+    WatchedSecret,
+    ensure_secret_file,
+    read_secret_file,
+    replace_secret_file,
+)
 from novapulse.identity.model import Session
 
 ISSUER = "novapulse"
 AUDIENCE = "novapulse-api"
 ALGORITHM = "HS256"
 MIN_SECRET_BYTES = 32
+_KEY_BYTES = 48
 _LEEWAY_SECONDS = 30
 _REQUIRED = ["exp", "iat", "nbf", "sub", "aud", "iss", "sid", "jti", "typ"]
 _HEADER = {"alg", "kid", "typ"}
@@ -30,40 +37,70 @@ _OPTIONS: Any = {
 }
 
 
-class TokenKeys(msgspec.Struct, frozen=True):
-    """The key that signs, and every key that still verifies (two during a rotation)."""
+class TokenKeys(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The key that signs, and every key that still verifies, a former one `until` a moment."""
 
     current: str
     keys: dict[str, bytes]
+    until: dict[str, datetime] = {}
+
+    def find(self, key_id: str, *, now: datetime) -> bytes | None:
+        """The key of this id while it verifies."""
+        ends = self.until.get(key_id)
+        return None if ends is not None and ends <= now else self.keys.get(key_id)
 
 
 def load_token_keys(path: Path, *, given: bytes | None = None) -> TokenKeys:
     """The keys in `path` (made on first use), or the one that the environment gives."""
     if given is not None:
         keys = TokenKeys(current="environment", keys={"environment": given})
-    else:
-        keys = _read_keys(path)
-    if any(len(key) < MIN_SECRET_BYTES for key in keys.keys.values()):
-        raise ConfigurationInvalid(
-            f"The secret that signs access tokens is shorter than {MIN_SECRET_BYTES} bytes",
-            where="JWT_ACCESS_SECRET" if given else str(path),
-        )
-    return keys
+        _check_lengths(keys, where="JWT_ACCESS_SECRET")
+        return keys
+    ensure_secret_file(path, _first_keys)
+    return read_token_keys(path)
 
 
-def _read_keys(path: Path) -> TokenKeys:
+def read_token_keys(path: Path) -> TokenKeys:
+    """Raises ConfigurationInvalid, or FileNotFoundError."""
     try:
-        keys = msgspec.json.decode(ensure_secret_file(path, _first_keys), type=TokenKeys)
+        keys = msgspec.json.decode(read_secret_file(path), type=TokenKeys)
     except msgspec.DecodeError as error:
         raise ConfigurationInvalid(f"The key file is damaged: {error}", where=str(path)) from error
     if keys.current not in keys.keys:
         raise ConfigurationInvalid("The key file does not hold its current key", where=str(path))
+    _check_lengths(keys, where=str(path))
     return keys
 
 
+def rotate_token_keys(path: Path, *, now: datetime, lifetime_seconds: int) -> TokenKeys:
+    """Let a new key sign; the former one verifies until the last token by it has expired."""
+    former = read_token_keys(path)
+    # A process may sign by the former key until it has noticed; what it signs lives so long.
+    late = timedelta(seconds=2 * REREAD_SECONDS + lifetime_seconds + _LEEWAY_SECONDS)
+    until = {key: end for key, end in former.until.items() if end > now}
+    until[former.current] = now + late
+    kept = {key: secret for key, secret in former.keys.items() if key in until}
+    current = _new_key_id()
+    keys = TokenKeys(current, {**kept, current: secrets.token_bytes(_KEY_BYTES)}, until)
+    replace_secret_file(path, msgspec.json.encode(keys))
+    return keys
+
+
+def _check_lengths(keys: TokenKeys, *, where: str) -> None:
+    if any(len(key) < MIN_SECRET_BYTES for key in keys.keys.values()):
+        raise ConfigurationInvalid(
+            f"The secret that signs access tokens is shorter than {MIN_SECRET_BYTES} bytes",
+            where=where,
+        )
+
+
 def _first_keys() -> bytes:
-    key_id = f"j{secrets.token_hex(4)}"
-    return msgspec.json.encode(TokenKeys(current=key_id, keys={key_id: secrets.token_bytes(48)}))
+    key_id = _new_key_id()
+    return msgspec.json.encode(TokenKeys(key_id, {key_id: secrets.token_bytes(_KEY_BYTES)}))
+
+
+def _new_key_id() -> str:
+    return f"j{secrets.token_hex(4)}"
 
 
 class Claims(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,8 +129,21 @@ class AccessTokens:
     def __init__(self, keys: TokenKeys, *, lifetime_seconds: int, clock: Clock) -> None:
         self.lifetime_seconds = lifetime_seconds
         self._keys = keys
+        self._watched: WatchedSecret[TokenKeys] | None = None
         self._clock = clock
         self._verified: OrderedDict[str, Claims] = OrderedDict()
+
+    def follow(self, watched: WatchedSecret[TokenKeys]) -> None:
+        """Use the keys that the file holds at the time, so that a rotation needs no restart."""
+        self._watched = watched
+
+    def _present_keys(self, *, needed: str | None = None) -> TokenKeys:
+        """The keys of a moment ago; those of now when one is `needed` that was not there."""
+        if self._watched is not None:
+            self._keys = self._watched.recent()
+            if needed is not None and needed not in self._keys.keys:
+                self._keys = self._watched.newest()
+        return self._keys
 
     def issue(self, session: Session, role: Role) -> str:
         now = self._clock()
@@ -110,8 +160,9 @@ class AccessTokens:
             "jti": secrets.token_hex(16),
             "typ": "access",
         }
-        key_id = self._keys.current
-        key = self._keys.keys[key_id]
+        keys = self._present_keys()
+        key_id = keys.current
+        key = keys.keys[key_id]
         return jwt.encode(claims, key, algorithm=ALGORITHM, headers={"kid": key_id})
 
     def verify(self, token: str) -> Claims:
@@ -130,8 +181,9 @@ class AccessTokens:
     def _read(self, token: str) -> Claims:
         try:
             header = jwt.get_unverified_header(token)
-            key = self._keys.keys[header["kid"]]
-            if header.keys() != _HEADER or header["typ"] != "JWT":
+            keys = self._present_keys(needed=header["kid"])
+            key = keys.find(header["kid"], now=self._clock())
+            if key is None or header.keys() != _HEADER or header["typ"] != "JWT":
                 raise _not_valid()
             claims: dict[str, Any] = jwt.decode(
                 token,

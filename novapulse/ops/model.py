@@ -42,7 +42,10 @@ class QueueTable(msgspec.Struct, frozen=True):
 
 
 class JobView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A job as it is inspected; sealed payload fields read `[sealed]`."""
+    """A job as it is inspected; sealed payload fields read `[sealed]`.
+
+    `links` are the ids of what it is about, by what that is: its event, delivery, webhook.
+    """
 
     id: str
     company_id: str | None
@@ -51,6 +54,7 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     state: State
     priority: int
     payload: dict[str, Any]
+    links: dict[str, str]
     attempt: int
     max_attempts: int
     lapses: int
@@ -69,9 +73,15 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         shared = {
             name: getattr(job, name)
             for name in cls.__struct_fields__
-            if name not in ("queue", "payload")
+            if name not in ("queue", "payload", "links")
         }
-        return cls(queue=job.queue.public_name, payload={**job.payload, **hidden}, **shared)
+        payload = {**job.payload, **hidden}
+        links = {
+            name.removesuffix("_id"): value
+            for name, value in payload.items()
+            if name.endswith("_id") and isinstance(value, str)
+        }
+        return cls(queue=job.queue.public_name, payload=payload, links=links, **shared)
 
 
 class JobQuery(

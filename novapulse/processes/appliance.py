@@ -67,9 +67,12 @@ def _run_locked(
     handoff = loaded.paths.run / "settings.json"
     _clear_metrics(handoff.with_name("metrics"))
     is_pretty = _is_pretty(loaded)
-    around = Surroundings(load, roles, handoff, log_format="pretty" if is_pretty else "json")
+    inherited = find_inherited() if roles.has("api") else None
+    log_format = "pretty" if is_pretty else "json"
+    is_inherited = inherited is not None
+    around = Surroundings(load, roles, handoff, log_format, is_inherited=is_inherited)
     gauges = Gauges(loaded.paths.run / FILE_NAME)
-    listeners = _listen(loaded, roles)
+    listeners = {LISTENER: inherited or bind_address(loaded)} if roles.has("api") else {}
     try:
         configuration = Configuration(loaded, around, listeners=listeners, gauges=gauges)
         supervisor = Supervisor(
@@ -99,12 +102,6 @@ def _close(listeners: dict[str, socket.socket]) -> None:
     """From a stop on nobody may connect to a socket that only we hold and never accept on."""
     for listener in listeners.values():
         listener.close()
-
-
-def _listen(loaded: Loaded, roles: Roles) -> dict[str, socket.socket]:
-    if not roles.has("api"):
-        return {}
-    return {LISTENER: find_inherited() or bind_address(loaded)}
 
 
 def make_root(root: Path) -> None:

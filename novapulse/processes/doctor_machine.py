@@ -157,17 +157,18 @@ def neighbours(loaded: Loaded) -> Iterable[Finding]:
     """Machines that the settings name, and backups."""
     settings = loaded.settings
     mail, proxy = settings.mail, settings.webhooks.egress_proxy
-    yield _reached("mail server", mail.host, mail.port, "mail.host and mail.port")
+    yield _reached("mail server", (mail.host, mail.port), key="mail.host and mail.port")
     url = urlsplit(proxy)
-    yield _reached("proxy", url.hostname or "", url.port or 3128, "webhooks.egress_proxy")
+    yield _reached("proxy", (url.hostname or "", url.port or 3128), key="webhooks.egress_proxy")
     yield _backups(settings.backup.directory)
 
 
-def _reached(name: str, host: str, port: int, key: str) -> Finding:
+def _reached(name: str, address: tuple[str, int], *, key: str) -> Finding:
+    host, port = address
     if not host:
         return skipped(name, "not configured")
     try:
-        socket.create_connection((host, port), timeout=_CONNECT_SECONDS).close()
+        socket.create_connection(address, timeout=_CONNECT_SECONDS).close()
     except OSError as error:
         fix = f"correct {key}, or open the way to it in the firewall"
         return bad(name, f"{host}:{port} is not reached", cause=str(error), fix=fix)

@@ -13,6 +13,8 @@ from pathlib import Path
 
 _BLOCK_BYTES = 64 * 1024
 _LOOK_SECONDS = 0.2
+# Read further back than is shown, to the line that says when a traceback was written.
+_TRACE_LINES = 200
 _ISO = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?")
 _REDIS = re.compile(rb"^\d+:\S+ (\d\d \w{3} \d{4} \d\d:\d\d:\d\d\.\d{3}) ")
 
@@ -54,7 +56,7 @@ class LogFiles:
         found: list[LogLine] = []
         for name in names:
             current = self._directory / f"{name}.log"
-            data = _tail(current, limit) if limit else _whole(current)
+            data = _tail(current, limit + _TRACE_LINES) if limit else _whole(current)
             found += _lines(name, data)
         found = [line for line in found if holding in line.text]
         found.sort(key=lambda line: line.at)
@@ -69,9 +71,8 @@ class LogFiles:
                     if name not in tails:
                         tails[name] = _Tail(self._path(name), from_end=False)
                 for name, tail in tails.items():
-                    for line in _lines(name, tail.read()):
-                        if holding in line.text:
-                            yield line
+                    found = _lines(name, tail.read())
+                    yield from (line for line in found if holding in line.text)
                 time.sleep(_LOOK_SECONDS)
         finally:
             for tail in tails.values():

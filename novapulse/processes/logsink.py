@@ -1,5 +1,6 @@
 """Where the lines of all processes go: our own stderr, and files when there is a root."""
 
+import re
 from pathlib import Path
 
 from supervisor.sinks import FileSink, LogSink, StreamSink
@@ -7,6 +8,7 @@ from supervisor.sinks import FileSink, LogSink, StreamSink
 # mongod can not be told to keep its routine to itself; hundreds of lines a start
 # would bury ours. Its file has all of them.
 _ROUTINE = b'"s":"I"'
+_COLOUR = re.compile(rb"\x1b\[[0-9;]*m")
 
 
 class Stream:
@@ -38,7 +40,7 @@ class Both:
 
     def write(self, name: str, line: bytes) -> None:
         self._stream.write(name, line)
-        self._files.write(name, line)
+        self._files.write(name, _COLOUR.sub(b"", line) if b"\x1b" in line else line)
 
     def flush(self) -> None:
         self._stream.flush()

@@ -33,6 +33,16 @@ def secrets_directory(loaded: Loaded) -> Path:
     return layout(loaded).secrets
 
 
+def data_key_file(loaded: Loaded) -> Path:
+    """The keys that seal what the database must not be able to read."""
+    return secrets_directory(loaded) / "data-keys.json"
+
+
+def token_key_file(loaded: Loaded) -> Path:
+    """The keys that sign access tokens, unless the environment gives one."""
+    return secrets_directory(loaded) / "token-keys.json"
+
+
 def setup_token_file(loaded: Loaded) -> Path:
     """There from the first start until the first company is founded."""
     return secrets_directory(loaded) / "setup-token"

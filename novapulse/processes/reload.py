@@ -52,6 +52,7 @@ class Surroundings:
     roles: Roles
     handoff: Path
     log_format: str
+    is_inherited: bool = False  # the listener: a socket unit decides about the address
 
 
 class Configuration:
@@ -113,7 +114,10 @@ class Configuration:
         new = msgspec.structs.replace(file, settings=settings)
         changed = _without_address(changes(self._wanted().settings, new.settings))
         _refuse_restarts(changed, new)
-        is_moved = self._file.settings.server.listen != file.settings.server.listen
+        is_moved = (
+            not self._around.is_inherited
+            and self._file.settings.server.listen != file.settings.server.listen
+        )
         old_listener = self._listeners.get(LISTENER)
         listener = bind_address(new) if is_moved and old_listener is not None else old_listener
         try:

@@ -13,10 +13,11 @@ from novapulse.core.mongo import Database
 from novapulse.core.networks import AddressPolicy
 from novapulse.core.outbound import OutboundClient, OutboundOptions
 from novapulse.core.redis import Cache
+from novapulse.core.secretfiles import WatchedSecret
 from novapulse.core.settings import Loaded
 from novapulse.identity.refresh import load_refresh_key
 from novapulse.identity.service import Identity
-from novapulse.identity.tokens import load_token_keys
+from novapulse.identity.tokens import load_token_keys, read_token_keys
 from novapulse.people import api_tokens
 from novapulse.processes import places
 from novapulse.stores.layout import MongoRole
@@ -38,10 +39,10 @@ async def open_runtime(
     )
     cache = Cache(places.redis_url(loaded), timeout_seconds=settings.redis.timeout_seconds)
     bell = Bell(cache)
-    secrets = places.secrets_directory(loaded)
-    keys = load_key_ring(secrets / "data-keys.json")
+    keys = load_key_ring(places.data_key_file(loaded))
     runtime = Runtime(settings=settings, db=db, cache=cache, bell=bell, keys=keys, clock=clock)
     try:
+        await cache.ping()  # so that its gauge tells the truth from the start
         yield runtime
     finally:
         await bell.close()
@@ -53,12 +54,15 @@ def add_identity(runtime: Runtime, loaded: Loaded) -> None:
     """Token keys, password hashing and sessions, for processes that sign people in."""
     secrets = places.secrets_directory(loaded)
     given = loaded.jwt_access_secret
-    keys = load_token_keys(secrets / "token-keys.json", given=given)
+    token_key_file = places.token_key_file(loaded)
+    keys = load_token_keys(token_key_file, given=given)
     refresh_key = load_refresh_key(secrets / "refresh-key")
     identity = Identity(
         runtime, keys, refresh_key=refresh_key, setup_token_file=places.setup_token_file(loaded)
     )
     identity.api_tokens = api_tokens.principal_of
+    if given is None:
+        identity.tokens.follow(WatchedSecret(token_key_file, read_token_keys))
     runtime.add(identity)
 
 

@@ -14,6 +14,7 @@ from functools import partial
 
 import structlog
 
+from novapulse.audit.sealer import Sealer, Trimmer
 from novapulse.core.context import Runtime
 from novapulse.core.errors import Unavailable
 from novapulse.core.events import EVENTS
@@ -24,6 +25,7 @@ from novapulse.core.mongo import Document
 from novapulse.core.pump import Pump
 from novapulse.core.tasks import end_all
 from novapulse.core.telemetry import metrics
+from novapulse.invites.service import expire_invites
 from novapulse.processes import entry, places
 from novapulse.processes.entry import Child
 from novapulse.processes.features import PLANNERS
@@ -36,6 +38,8 @@ SWEEP_SECONDS = 5.0
 PERIODIC_SECONDS = 5.0
 TIDY_SECONDS = 15.0
 COUNT_SECONDS = 5.0
+SEAL_SECONDS = 2.0
+TRIM_SECONDS = 300.0
 
 
 class Scheduler:
@@ -44,6 +48,7 @@ class Scheduler:
         self._appliance = appliance
         self._leadership = Leadership(runtime.db, owner)
         self._pump = Pump(runtime, PLANNERS)
+        self._sealer = Sealer(runtime)
         self._ear = Ear(runtime.cache, (EVENTS,))
         self._leads_until = 0.0
 
@@ -63,6 +68,8 @@ class Scheduler:
                 self._while_leading(self._enqueue_periodic, PERIODIC_SECONDS),
                 self._while_leading(self._tidy, TIDY_SECONDS),
                 self._while_leading(self._count, COUNT_SECONDS),
+                self._while_leading(self._seal, SEAL_SECONDS),
+                self._while_leading(self._trim, TRIM_SECONDS),
             )
         ]
         asked = asyncio.create_task(stopping.wait())
@@ -137,6 +144,7 @@ class Scheduler:
         await periodic.enqueue_due(self._runtime, now=self._runtime.clock())
 
     async def _tidy(self) -> None:
+        await expire_invites(self._runtime)
         settings = self._runtime.settings.queues
         await upkeep.trim(
             self._runtime.db,
@@ -154,6 +162,15 @@ class Scheduler:
             for state, number in states.items():
                 metrics.queue_size.labels(queue, state).set(number)
         return 50 * seconds
+
+    async def _seal(self) -> None:
+        await self._sealer.seal_waiting()
+
+    async def _trim(self) -> None:
+        """Webhooks replay events: theirs stay for as long as deliveries do."""
+        settings = self._runtime.settings
+        days = max(settings.audit.keep_days, settings.webhooks.delivery_keep_days)
+        await Trimmer(self._runtime, keep=timedelta(days=days)).trim()
 
     async def _ring_due(self) -> None:
         for queue in await upkeep.due_queues(self._runtime.db):

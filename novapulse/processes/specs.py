@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from novapulse.core.settings import Loaded
@@ -25,10 +26,11 @@ from supervisor.spec import (
 
 # Lower ranks stop first.
 _API, _CONSUMER, _SCHEDULER, _REDIS, _MONGOD = range(5)
-_CONFIGURATION, _UNAVAILABLE = 78, 69
+_CONFIGURATION, _UNAVAILABLE, _BUG = 78, 69, 70
+_FATAL_TO_MIGRATE = frozenset({1, _UNAVAILABLE, _BUG, _CONFIGURATION})
 # What a Python child may know of the environment that started the program.
 _PASSED_ON = (
-    *("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "PYTHONPATH"),
+    *("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "PYTHONPATH", "NO_COLOR"),
     *("SSL_CERT_FILE", "SSL_CERT_DIR", "CREDENTIALS_DIRECTORY"),
 )
 # Queues whose job kinds exist; a consumer without any would only cost memory.
@@ -120,7 +122,8 @@ class _Table:
             needs=frozenset(self._needs_stores),
             readiness=ExitReadiness(),
             stop=StopPolicy(deadline_seconds=2.0, rank=_SCHEDULER),
-            restart=self._restart,
+            # Whatever stops it at the first start is for an admin to read, not to loop over.
+            restart=replace(self._restart, fatal_first_exit_codes=_FATAL_TO_MIGRATE),
         )
 
     def scheduler(self) -> ProcessSpec:

@@ -18,14 +18,24 @@ from novapulse.signin.model import (
     MfaEnabled,
     MfaNotEnabled,
     MfaSetup,
+    MfaSetupStarted,
     MfaStatus,
     NothingPending,
     ProveMfa,
     RecoveryCodes,
+    RecoveryCodesRenewed,
+    Ref,
     SetUpMfa,
     VerifyMfa,
 )
-from novapulse.signin.proving import find_step, own_standing, place_of, prove, prove_password
+from novapulse.signin.proving import (
+    find_step,
+    note_refusal,
+    own_standing,
+    place_of,
+    prove,
+    prove_password,
+)
 
 PENDING_LASTS = timedelta(minutes=10)
 
@@ -52,8 +62,10 @@ async def set_up(ctx: Context, command: SetUpMfa) -> MfaSetup:
         recovery_codes=_hashes(codes),
         expires_at=ctx.now() + PENDING_LASTS,
     )
-    factors = FactorStore(ctx.runtime.db)
-    await factors.set_pending(account.user.id, account.company_id, pending=pending)
+    async with ctx.transaction(company_id=home_of(account)) as tx:
+        factors = FactorStore(tx)
+        await factors.set_pending(account.user.id, account.company_id, pending=pending)
+        tx.record(MfaSetupStarted(user=Ref(id=account.user.id)))
     uri = totp.otpauth_uri(secret, account.user.email)
     qr_code = await asyncio.to_thread(totp.qr_code, uri)  # some 20 ms
     return MfaSetup(secret=secret, otpauth_uri=uri, qr_code=qr_code, recovery_codes=codes)
@@ -79,6 +91,7 @@ async def verify(ctx: Context, command: VerifyMfa) -> MfaStatus:
     step = find_step(ctx, secret.decode(), command.code)
     counts = await attempts.settle(code_key(user_id), now, succeeded=step is not None)
     if step is None or not counts:
+        await note_refusal(ctx, "code", account)
         raise BadCode()
     enabled = Factor(
         id=user_id,
@@ -121,9 +134,11 @@ async def renew_recovery_codes(ctx: Context, command: ProveMfa) -> RecoveryCodes
     stepup.current_session_id(ctx)
     standing = await _prove(ctx, command)
     codes = totp.new_recovery_codes()
-    factors = FactorStore(ctx.runtime.db)
-    if not await factors.replace_recovery_codes(standing.account.user.id, _hashes(codes)):
-        raise MfaNotEnabled()
+    user_id = standing.account.user.id
+    async with ctx.transaction(company_id=home_of(standing.account)) as tx:
+        if not await FactorStore(tx).replace_recovery_codes(user_id, _hashes(codes)):
+            raise MfaNotEnabled()
+        tx.record(RecoveryCodesRenewed(user=Ref(id=user_id)))
     return RecoveryCodes(recovery_codes=codes)
 
 

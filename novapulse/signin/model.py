@@ -1,7 +1,7 @@
 """Signing in: commands, answers, errors and events."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -147,6 +147,71 @@ class MfaStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 class RecoveryCodes(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     recovery_codes: tuple[str, ...]
+
+
+class Refusal(msgspec.Struct, frozen=True, kw_only=True):
+    """Whose proof was not good (`unknown` when nobody's address was given), and which."""
+
+    id: str
+    proof: Literal["password", "code"]
+
+
+class Ref(msgspec.Struct, frozen=True, kw_only=True):
+    """A session, or this installation, by its id alone."""
+
+    id: str
+
+
+@event("user.proof_refused", is_public=False)
+class ProofRefused(Event, frozen=True, kw_only=True):
+    user: Refusal
+
+
+@event("session.ended", is_public=False)
+class SessionEnded(Event, frozen=True, kw_only=True):
+    session: Ref
+
+
+@event("session.stepped_up", is_public=False)
+class SessionSteppedUp(Event, frozen=True, kw_only=True):
+    session: Ref
+
+
+@event("user.sessions_ended", is_public=False)
+class SessionsEnded(Event, frozen=True, kw_only=True):
+    user: Ref
+
+
+@event("user.password_reset_requested", is_public=False)
+class PasswordResetRequested(Event, frozen=True, kw_only=True):
+    user: Ref
+
+
+@event("user.email_change_requested", is_public=False)
+class EmailChangeRequested(Event, frozen=True, kw_only=True):
+    user: Ref
+
+
+@event("user.mfa_setup_started", is_public=False)
+class MfaSetupStarted(Event, frozen=True, kw_only=True):
+    user: Ref
+
+
+@event("user.recovery_codes_renewed", is_public=False)
+class RecoveryCodesRenewed(Event, frozen=True, kw_only=True):
+    user: Ref
+
+
+@event("company.registered", is_public=False)
+class CompanyRegistered(Event, frozen=True, kw_only=True):
+    company: Company
+
+
+@event("installation.set_up", is_public=False)
+class SetUp(Event, frozen=True, kw_only=True):
+    """The setup token was used: the first company was founded."""
+
+    installation: Ref
 
 
 @event("user.password_changed")

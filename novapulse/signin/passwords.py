@@ -17,6 +17,8 @@ from novapulse.signin.model import (
     ForgotPassword,
     LinkGone,
     PasswordChanged,
+    PasswordResetRequested,
+    Ref,
     ResetPassword,
 )
 from novapulse.signin.proving import prove_password
@@ -60,6 +62,7 @@ async def _mail_link(ctx: Context, standing: Standing) -> None:
         tickets = TicketStore(tx)
         await tickets.withdraw(Purpose.RESET, user.id)
         token = await tickets.issue(Purpose.RESET, user.id, expires_at=ctx.now() + RESET_LASTS)
+        tx.record(PasswordResetRequested(user=Ref(id=user.id)))
         link = f"{ctx.runtime.settings.server.base_url}/reset-password?token={token}"
         minutes = RESET_LASTS // timedelta(minutes=1)
         data = {"name": user.name, "link": link, "minutes": minutes}

@@ -12,7 +12,14 @@ from novapulse.identity import stepup
 from novapulse.identity.model import EmailTaken, Standing, User, UserUpdated
 from novapulse.identity.service import acting_as, home_of, of
 from novapulse.identity.store import AccountStore
-from novapulse.signin.model import ChangeProfile, ConfirmEmail, LinkGone, Me
+from novapulse.signin.model import (
+    ChangeProfile,
+    ConfirmEmail,
+    EmailChangeRequested,
+    LinkGone,
+    Me,
+    Ref,
+)
 from novapulse.signin.passwords import keep_pace
 from novapulse.signin.proving import own_standing
 from novapulse.signin.store import Purpose, Ticket, TicketStore
@@ -87,6 +94,7 @@ async def _offer_email(ctx: Context, standing: Standing, email: str) -> None:
             f"from now on:\n\n{link}\n\nIf you did not ask for this, do nothing.\n"
         )
         mail = {"to": email, "subject": "Confirm your new e-mail address", "text": text}
+        tx.record(EmailChangeRequested(user=Ref(id=user.id)))
         await tx.enqueue("mail.send", mail)
 
 

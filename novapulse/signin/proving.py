@@ -1,10 +1,13 @@
 """Proving oneself: a password or a code is looked at, and a failure is counted."""
 
+from typing import Literal
+
 import structlog
 
 from novapulse.core.context import Context
 from novapulse.core.crypto import Place
 from novapulse.core.errors import Invalid, Unauthenticated
+from novapulse.core.events import PLATFORM
 from novapulse.identity.attempts import AttemptStore, code_key, password_key
 from novapulse.identity.factors import Factor, FactorStore
 from novapulse.identity.model import Account, BadCredentials, Standing
@@ -12,7 +15,7 @@ from novapulse.identity.refresh import digest
 from novapulse.identity.service import acting_as, home_of, of
 from novapulse.identity.store import FACTORS
 from novapulse.signin import totp
-from novapulse.signin.model import BadCode, RecoveryCodeUsed
+from novapulse.signin.model import BadCode, ProofRefused, RecoveryCodeUsed, Refusal
 
 log = structlog.get_logger("auth")
 
@@ -31,7 +34,7 @@ async def find_by_password(ctx: Context, email: str, password: str) -> Standing:
     attempts = AttemptStore(ctx.runtime.db)
     counts = await attempts.settle(password_key(email), ctx.now(), succeeded=is_good)
     if standing is None or not counts:
-        _refused(ctx, "password", standing.account.user.id if standing else None)
+        await note_refusal(ctx, "password", standing.account if standing else None)
         raise BadCredentials()
     if identity.passwords.is_outdated(standing.account.password_hash):
         rehashed = await identity.passwords.hash(password)
@@ -83,13 +86,23 @@ async def check_code(ctx: Context, account: Account, *, code: str) -> None:
     else:
         is_used = await _burn_recovery_code(ctx, account, code=code)
     if not await attempts.settle(key, now, succeeded=is_used):
-        _refused(ctx, "code", account.user.id)
+        await note_refusal(ctx, "code", account)
         raise BadCode()
 
 
-def _refused(ctx: Context, proof: str, user_id: str | None) -> None:
+async def note_refusal(
+    ctx: Context, proof: Literal["password", "code"], account: Account | None
+) -> None:
+    """Log and record it, apart from what the request itself does, which is undone now.
+
+    An unknown address is not kept: people type passwords there.
+    """
+    user_id = account.user.id if account else None
     address = ctx.request.address if ctx.request else ""
     log.warning("auth.refused", proof=proof, attemptedUserId=user_id, ip=address)
+    home = home_of(account) if account else PLATFORM
+    async with ctx.on_behalf_of(ctx.principal).transaction(company_id=home) as tx:
+        tx.record(ProofRefused(user=Refusal(id=user_id or "unknown", proof=proof)))
 
 
 def place_of(account: Account, field: str) -> Place:

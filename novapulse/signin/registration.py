@@ -7,11 +7,19 @@ from novapulse.core import secretfiles
 from novapulse.core.access import Role
 from novapulse.core.context import Context
 from novapulse.core.documents import new_object_id
+from novapulse.core.events import PLATFORM
 from novapulse.identity.model import Account, Company, NewSession, User, UserCreated
 from novapulse.identity.service import acting_as, of, open_session
 from novapulse.identity.store import AccountStore, CompanyStore
 from novapulse.identity.strength import check_new_password
-from novapulse.signin.model import Register, RegistrationClosed, SetupTokenWrong
+from novapulse.signin.model import (
+    CompanyRegistered,
+    Ref,
+    Register,
+    RegistrationClosed,
+    SetUp,
+    SetupTokenWrong,
+)
 
 
 async def register(ctx: Context, command: Register) -> NewSession:
@@ -46,8 +54,10 @@ async def register(ctx: Context, command: Register) -> NewSession:
         accounts = AccountStore(tx)
         if is_first:
             await accounts.take_setup(company.id)
+            tx.of(PLATFORM).record(SetUp(installation=Ref(id=company.id)))
         await CompanyStore(tx).insert(company)
         await accounts.insert(account)
+        tx.record(CompanyRegistered(company=company))
         tx.record(UserCreated(user=user))
         data = {"name": user.name, "companyName": company.name}
         await tx.enqueue("mail.send", {"to": user.email, "template": "welcome", "data": data})

@@ -11,7 +11,16 @@ from novapulse.identity.model import NewSession, Session, SessionView, TokenReus
 from novapulse.identity.refresh import digest
 from novapulse.identity.service import acting_as, home_of, new_session, of, open_session
 from novapulse.identity.sessions import SessionStore, is_repeat
-from novapulse.signin.model import AnswerChallenge, BadChallenge, Login, StepUp
+from novapulse.signin.model import (
+    AnswerChallenge,
+    BadChallenge,
+    Login,
+    Ref,
+    SessionEnded,
+    SessionsEnded,
+    SessionSteppedUp,
+    StepUp,
+)
 from novapulse.signin.proving import check_code, find_by_password, prove
 from novapulse.signin.store import Purpose, TicketStore
 
@@ -132,8 +141,10 @@ async def end_session(ctx: Context, session_id: str) -> None:
     """End one of the caller's sessions; raises NotFound."""
     stepup.current_session_id(ctx)
     user_id = ctx.principal.user_id
-    if not await SessionStore(ctx.runtime.db).end(session_id, user_id=user_id):
-        raise NotFound("There is no such session")
+    async with ctx.transaction(company_id=ctx.home_id) as tx:
+        if not await SessionStore(tx).end(session_id, user_id=user_id):
+            raise NotFound("There is no such session")
+        tx.record(SessionEnded(session=Ref(id=session_id)))
     of(ctx).sessions.forget(session_id)
 
 
@@ -145,12 +156,17 @@ async def logout(ctx: Context) -> None:
 async def logout_everywhere(ctx: Context) -> None:
     """End every session of the caller."""
     own = stepup.current_session_id(ctx)
-    await SessionStore(ctx.runtime.db).end_of_user(ctx.principal.user_id)
+    user_id = ctx.principal.user_id
+    async with ctx.transaction(company_id=ctx.home_id) as tx:
+        await SessionStore(tx).end_of_user(user_id)
+        tx.record(SessionsEnded(user=Ref(id=user_id)))
     of(ctx).sessions.forget(own)
 
 
 async def step_up(ctx: Context, command: StepUp) -> None:
     """Prove oneself again; the session may do what needs that for 5 minutes."""
-    stepup.current_session_id(ctx)
+    session_id = stepup.current_session_id(ctx)
     await prove(ctx, command.password, code=command.code)
     await stepup.mark(ctx)
+    async with ctx.transaction(company_id=ctx.home_id) as tx:
+        tx.record(SessionSteppedUp(session=Ref(id=session_id)))

@@ -2,17 +2,25 @@
 
 from urllib.parse import quote
 
+from novapulse.core.errors import Unavailable
 from novapulse.core.secretfiles import read_secret_file
 from novapulse.stores.layout import MongoRole, StoreLayout
 from novapulse.stores.redis import REDIS_USER, redis_password
 
 
 def mongo_uri(layout: StoreLayout, role: MongoRole | None) -> str:
-    """For the role's user, or for nobody; the database is left to the caller."""
+    """For the role's user, or for nobody; the database is left to the caller.
+
+    Raises:
+        Unavailable: there are no users yet, because NovaPulse never ran here.
+    """
     host = quote(str(layout.mongod_socket), safe="")
     if role is None:
         return f"mongodb://{host}/?directConnection=true"
-    password = read_secret_file(layout.mongo_password_file(role)).decode().strip()
+    try:
+        password = read_secret_file(layout.mongo_password_file(role)).decode().strip()
+    except FileNotFoundError as error:
+        raise Unavailable(f"NovaPulse has not been started with {layout.state} yet") from error
     login = f"{role.user}:{quote(password, safe='')}"
     return f"mongodb://{login}@{host}/?authSource=admin&directConnection=true"
 

@@ -5,6 +5,7 @@ from enum import StrEnum
 from typing import Annotated
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from novapulse.core import paging
 from novapulse.core.errors import Conflict
@@ -65,7 +66,7 @@ class NewWebhook(
     retries: Annotated[int, msgspec.Meta(ge=0, le=20)] = 3
     is_active: bool = True
     description: Annotated[str, msgspec.Meta(max_length=500)] | None = None
-    timeout_seconds: Annotated[int, msgspec.Meta(ge=1, le=30)] = 15
+    timeout_seconds: Annotated[int, msgspec.Meta(ge=1, le=30)] | UnsetType = UNSET
 
 
 class PageQuery(

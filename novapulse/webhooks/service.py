@@ -1,10 +1,15 @@
 """Use cases on webhooks; sending is in `delivery`."""
 
+from collections.abc import Sequence
+from difflib import get_close_matches
+
 from novapulse.core import paging
 from novapulse.core.access import Scope
 from novapulse.core.context import Context
 from novapulse.core.crypto import Place
 from novapulse.core.documents import new_object_id
+from novapulse.core.errors import Invalid
+from novapulse.core.events import CATALOGUE, matches
 from novapulse.core.outbound import OutboundClient
 from novapulse.core.paging import Listing
 from novapulse.webhooks import signing
@@ -28,6 +33,8 @@ async def create_webhook(ctx: Context, command: NewWebhook) -> CreatedWebhook:
     Raises Invalid for a URL that may not be called.
     """
     ctx.require(Scope.WEBHOOKS_WRITE)
+    _check_patterns(command.events)
+    settings = ctx.runtime.settings.webhooks
     await ctx.runtime.feature(OutboundClient).vet(command.url, resolve=True)
     now = ctx.now()
     webhook = Webhook(
@@ -37,7 +44,7 @@ async def create_webhook(ctx: Context, command: NewWebhook) -> CreatedWebhook:
         retries=command.retries,
         is_active=command.is_active,
         description=command.description,
-        timeout_seconds=command.timeout_seconds,
+        timeout_seconds=command.timeout_seconds or round(settings.timeout_seconds),
         created_at=now,
         updated_at=now,
     )
@@ -52,6 +59,16 @@ async def create_webhook(ctx: Context, command: NewWebhook) -> CreatedWebhook:
         await webhooks.insert(webhook, SealedSecret(secret_id, sealed, now))
     fields = {name: getattr(webhook, name) for name in webhook.__struct_fields__}
     return CreatedWebhook(**fields, secret=secret)
+
+
+def _check_patterns(patterns: Sequence[str]) -> None:
+    """Raises Invalid for a pattern that no event can match: a typo would be silent for ever."""
+    for position, pattern in enumerate(patterns):
+        if any(matches(pattern, event_type) for event_type in CATALOGUE):
+            continue
+        nearest = get_close_matches(pattern, CATALOGUE, n=1)
+        hint = f"; did you mean {nearest[0]}?" if nearest else ""
+        raise Invalid.field(f"events[{position}]", f"there is no event {pattern!r}{hint}")
 
 
 async def get_webhook(ctx: Context, webhook_id: str) -> Webhook:

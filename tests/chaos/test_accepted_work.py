@@ -20,7 +20,13 @@ from typing import Any
 import pytest
 
 from supervisor.control import ControlClient
-from tests.support.appliance import OPEN_CONFIG, Appliance, Client, appliance_in_temporary_root, note
+from tests.support.appliance import (
+    OPEN_CONFIG,
+    Appliance,
+    Client,
+    appliance_in_temporary_root,
+    note,
+)
 from tests.support.receiver import WebhookReceiver, webhook_receiver
 
 TASKS = int(os.environ.get("CHAOS_TASKS", "400"))
@@ -171,4 +177,3 @@ def test_an_ordered_stop_neither_loses_nor_repeats_a_job():
         receiver.wait_for(lambda _: accepted <= arrivals(receiver).keys(), seconds=120)
         appliance.wait_for(lambda: is_drained(client), seconds=90)
         assert arrivals(receiver) == Counter(accepted)
-

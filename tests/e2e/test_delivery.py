@@ -57,7 +57,7 @@ def test_a_change_is_told_with_the_fields_that_changed(
     (request,) = receiver.wait_for(bool, seconds=5)
     verify(request, webhook["secret"])
     assert request.event["data"] == {"task": changed}
-    assert set(request.event["changed"]) == {"status", "completedAt"}
+    assert set(request.event["data"]["changed"]) == {"status", "completedAt"}
 
 
 def test_events_are_numbered_in_the_order_of_their_creation(

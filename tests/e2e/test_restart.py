@@ -3,11 +3,18 @@
 import json
 import signal
 import socket
+import subprocess
+import sys
 import time
 
 import pytest
 
-from tests.support.appliance import OPEN_CONFIG, Appliance, appliance_in_temporary_root
+from tests.support.appliance import (
+    OPEN_CONFIG,
+    PROGRAM,
+    Appliance,
+    appliance_in_temporary_root,
+)
 from tests.support.load import KeepAliveLoad
 
 pytestmark = pytest.mark.slow
@@ -201,3 +208,32 @@ def test_worn_processes_are_replaced(appliance: Appliance):
     assert load.faults == []
     assert set(load.statuses) == {200}
     assert "answered" in (appliance.root / "log" / "supervisor.log").read_text()
+
+
+def test_a_socket_units_listener_is_taken_over(appliance: Appliance):
+    with socket.create_server(("127.0.0.1", 0)) as inherited:
+        port = inherited.getsockname()[1]
+        shim = (
+            "import os, sys; os.dup2(int(sys.argv[1]), 3);"
+            "os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1');"
+            "os.execv(sys.argv[2], sys.argv[2:])"
+        )
+        fd = str(inherited.fileno())
+        run = [str(PROGRAM), "run", "--root", str(appliance.root)]
+        with subprocess.Popen(
+            [sys.executable, "-c", shim, fd, *run],
+            pass_fds=[inherited.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        ) as main:
+            try:
+                assert main.stdout is not None
+                line = main.stdout.readline().decode()
+                assert f"is ready at http://127.0.0.1:{port}" in line
+                assert appliance.cli("reload").returncode == 0
+                assert appliance.cli("check", "ready").returncode == 0
+            finally:
+                main.terminate()
+                main.wait(30)
+    assert main.returncode == 0

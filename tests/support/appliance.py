@@ -123,6 +123,8 @@ class Appliance:
         self.root = directory / "root"
         self.url = ""
         self.ready_line = ""
+        # Else the configuration does: a flag would win over what a reload finds there.
+        self.chooses_port = True
         self.main: subprocess.Popen[bytes] | None = None
         self._output = directory / "output"
         self._talk = directory / "talk"
@@ -159,7 +161,7 @@ class Appliance:
     def launch(self, *arguments: str) -> None:
         """`novapulse run` on a port that the kernel gives, without waiting for anything."""
         assert self.main is None or self.main.poll() is not None, "runs already"
-        if "--listen" not in arguments:
+        if "--listen" not in arguments and self.chooses_port:
             arguments = ("--listen", "127.0.0.1:0", *arguments)
         shim = [sys.executable, "-c", _DIES_WITH_US, str(os.getpid())]
         with self._output.open("wb") as output, self._talk.open("ab") as talk:

@@ -20,6 +20,7 @@ from pymongo.errors import PyMongoError
 from novapulse.core.access import SYSTEM
 from novapulse.core.context import Context, Runtime, Transaction
 from novapulse.core.crypto import KeyRing
+from novapulse.core.errors import Unavailable
 from novapulse.core.jobs import ledger, periodic, presence, stats
 from novapulse.core.jobs.bell import Bell
 from novapulse.core.jobs.kinds import Queue, job
@@ -165,11 +166,12 @@ async def until(
     """Wait until the condition holds; a plain or a coroutine function."""
     deadline = time.monotonic() + seconds
     while True:
-        holds = condition()
-        if isinstance(holds, Awaitable):
-            holds = await holds
-        if holds:
-            return
+        with suppress(Unavailable):  # a test took the store away
+            holds = condition()
+            if isinstance(holds, Awaitable):
+                holds = await holds
+            if holds:
+                return
         assert time.monotonic() < deadline, f"waited {seconds} s in vain for {what}"
         await asyncio.sleep(0.01)
 

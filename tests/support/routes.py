@@ -274,6 +274,8 @@ DESCRIBED: dict[str, Described] = {
     "GET /webhooks/{id}": Described(thing=webhook),
     "DELETE /webhooks/{id}": Described(thing=webhook),
     "GET /webhooks/{id}/logs": Described(thing=webhook),
+    # Audit log
+    "GET /audit": Described(),
     # Operations
     "GET /health": PUBLIC,
     "GET /health/live": PUBLIC,

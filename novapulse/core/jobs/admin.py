@@ -182,17 +182,17 @@ class JobAdmin:
         while ids := await self._some({**where, "_id": {"$nin": tried}}, chosen, limit=_BATCH):
             try:
                 retried += await self._retry({**where, "_id": {"$in": ids}})
-            except JobStateConflict:
+            except JobStateConflict:  # of one of them; some may be retried already
                 tried += ids
                 retried += await self._retry_each(ids, where)
         return retried
 
     async def _retry_each(self, ids: list[str], where: Document) -> int:
-        retried = 0
         for job_id in ids:
             with suppress(JobStateConflict):
-                retried += await self._retry({**where, "_id": job_id})
-        return retried
+                await self._retry({**where, "_id": job_id})
+        left = await self._rows.count({**where, "_id": {"$in": ids}}, limit=len(ids))
+        return len(ids) - left
 
     async def _some(self, where: Document, chosen: JobFilter, *, limit: int) -> list[str]:
         options: dict[str, Any] = {"hint": hint} if (hint := chosen.hint()) else {}

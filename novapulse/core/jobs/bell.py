@@ -71,7 +71,9 @@ class Ear:
             with suppress(RedisError, OSError, asyncio.TimeoutError):
                 async for _ in self._rings():
                     self._rung.set()
-            self._is_connected = False
+            if self._is_connected:
+                self._is_connected = False
+                self._rung.set()  # whoever waits for a ring looks more often from now on
             await asyncio.sleep(0.5 + random.random() * 0.5)  # noqa: S311 - no secret
 
     async def _rings(self) -> AsyncIterator[None]:

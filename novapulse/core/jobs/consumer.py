@@ -57,7 +57,7 @@ class IdleScheduler(BaseProcess):  # type: ignore[misc]  # huey has no types
 
     process_name = "Scheduler"
 
-    def __init__(self, huey: Any, stop_flag: Any, interval: float, periodic: bool) -> None:
+    def __init__(self, huey: Any, stop_flag: Any, *, interval: float, periodic: bool) -> None:
         super().__init__(huey, stop_flag)
 
     def loop(self, now: Any = None) -> None:

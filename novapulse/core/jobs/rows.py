@@ -1,5 +1,6 @@
 """How a job looks in the ledger, and how a new one is made."""
 
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +11,10 @@ from novapulse.core.crypto import KeyRing, Place
 from novapulse.core.errors import Invalid, TooLarge
 from novapulse.core.ids import new_id
 from novapulse.core.jobs.backoff import AnyBackoff, Exponential, Fixed
-from novapulse.core.jobs.kinds import Priority, Queue, get_kind
+from novapulse.core.jobs.kinds import Priority, Queue, find_kind, get_kind
 from novapulse.core.jobs.states import State
 from novapulse.core.mongo import Document
+from novapulse.core.sealed import SealedField, SealedSpot, looks_sealed
 
 if TYPE_CHECKING:
     from novapulse.core.settings.queues import Queue as QueueSettings
@@ -183,3 +185,15 @@ def open_payload(
         if name in payload
     }
     return {**payload, **opened} if opened else payload
+
+
+def _spots(row: Document) -> Iterator[SealedSpot]:
+    """A kind that is not declared any more has all of its payload looked at."""
+    kind, payload = find_kind(row["kind"]), row["payload"]
+    for name in payload if kind is None else kind.sealed:
+        if looks_sealed(payload.get(name)):
+            path = f"payload.{name}"
+            yield SealedSpot(path, payload[name], Place(JOBS, row["_id"], path))
+
+
+SEALED = (SealedField(JOBS, ("kind", "payload"), _spots),)

@@ -18,7 +18,7 @@ _BY_STATE = {
 
 def starting(huey: Any, kind: Any, *, job: JobRow) -> Cancelled | None:
     """`executing`, then the pre-execute hooks; one of them may cancel the job."""
-    _emit(huey, huey_signals.SIGNAL_EXECUTING, kind, job=job)
+    _emit(huey, huey_signals.SIGNAL_EXECUTING, kind=kind, job=job)
     if huey._pre_execute:
         try:
             huey._run_pre_execute(_task(kind, job))
@@ -34,12 +34,12 @@ def ended(
     if huey._post_execute:
         huey._run_post_execute(_task(kind, job), None, failure)
     if failure is not None and outcome.state in (State.RETRYABLE, State.DEAD):
-        _emit(huey, huey_signals.SIGNAL_ERROR, kind, failure, job=job)
+        _emit(huey, huey_signals.SIGNAL_ERROR, failure, kind=kind, job=job)
     if (name := _BY_STATE.get(outcome.state)) is not None:
-        _emit(huey, name, kind, job=job)
+        _emit(huey, name, kind=kind, job=job)
 
 
-def _emit(huey: Any, signal: str, kind: Any, *arguments: Any, job: JobRow) -> None:
+def _emit(huey: Any, signal: str, *arguments: Any, kind: Any, job: JobRow) -> None:
     """Tell the receivers; a Huey task is made only where somebody receives it."""
     receivers = huey._signal.receivers
     if receivers.get(signal) or receivers["any"]:

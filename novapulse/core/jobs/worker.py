@@ -151,6 +151,7 @@ class Worker:
         while self._may_start():
             job = self._ready.popleft()
             self._running[_start(job)] = (lane, job)
+            self._start_ready()  # a lane beside this one, if there is more
             try:
                 await self._run_job(job)
             finally:
@@ -158,6 +159,7 @@ class Worker:
             if time.perf_counter() - breathed > _BREATH_SECONDS:
                 await asyncio.sleep(0)
                 breathed = time.perf_counter()
+        self._lanes.discard(lane)  # now, not when the loop comes round: it takes no more
 
     def _left(self, job: JobRow) -> None:
         self._running.pop(_start(job), None)
@@ -236,6 +238,8 @@ class Worker:
             await self._write_batch(batch)
             self._unwritten -= len(batch)
             self._start_ready()
+        if (writer := asyncio.current_task()) is not None:
+            self._writers.discard(writer)  # now, as a lane does
 
     async def _write_batch(self, batch: list[tuple[JobRow, Outcome]]) -> None:
         """Until it is written; repeating is harmless, each row is fenced by its claim."""

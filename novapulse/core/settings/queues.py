@@ -218,6 +218,7 @@ class Webhooks(Section, frozen=True, kw_only=True):
             unit="attempts",
             minimum=1,
             maximum=1_000,
+            reserved=True,
         ),
     ] = 200
     max_in_flight_per_webhook: Annotated[
@@ -228,6 +229,7 @@ class Webhooks(Section, frozen=True, kw_only=True):
             unit="attempts",
             minimum=1,
             maximum=1_000,
+            reserved=True,
         ),
     ] = 10
     attempt_keep_days: Annotated[

@@ -9,6 +9,7 @@ from novapulse.core.settings.addresses import (
     check_listen,
     check_network,
 )
+from novapulse.core.settings.audit import Audit
 from novapulse.core.settings.declare import About, Key, Reload, Section
 from novapulse.core.settings.paths import check_path
 from novapulse.core.settings.queues import Queues, Webhooks
@@ -327,6 +328,7 @@ class Settings(Section, frozen=True, kw_only=True):
     mfa: Annotated[Mfa, About("The second factor: codes of an authenticator app.")] = Mfa()
     queues: Annotated[Queues, About("Background jobs.")] = Queues()
     webhooks: Annotated[Webhooks, About("Outgoing webhooks.")] = Webhooks()
+    audit: Annotated[Audit, About("The audit log.")] = Audit()
     logging: Annotated[Logging, About("Log lines.")] = Logging()
     supervisor: Annotated[Supervision, About("How the program watches its own processes.")] = (
         Supervision()

@@ -12,7 +12,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-import structlog
+
+# structlog loads rich for tracebacks that we format ourselves: 3 MiB and 40 ms in every process.
+_rich: Any = sys.modules.setdefault("rich", None)  # type: ignore[arg-type]  # None: not to be had
+import structlog  # noqa: E402 - see above
+
+if _rich is None:
+    del sys.modules["rich"]
 
 request_id_of_task: ContextVar[str] = ContextVar("request_id_of_task", default="")
 
@@ -28,7 +34,11 @@ _FOREIGN = ("hypercorn", "huey", "asyncio", "pymongo", "aiohttp")
 def configure(process: str, *, level: str, style: str) -> None:
     """Set up this process's log; `style` is `json`, `pretty` or `auto` (pretty on a terminal)."""
     is_pretty = style == "pretty" or (style == "auto" and sys.stderr.isatty())
-    tail: list[Any] = [structlog.dev.ConsoleRenderer()] if is_pretty else [_json_line]
+    tail: list[Any] = (
+        [structlog.dev.ConsoleRenderer(colors="NO_COLOR" not in os.environ)]
+        if is_pretty
+        else [_json_line]
+    )
     structlog.configure(
         # The level is judged by a processor, because loggers that were used are fixed for good.
         processors=[_drop_unimportant, _add_origin(process), _redact, *tail],

@@ -106,6 +106,12 @@ outbox_oldest_seconds = Gauge(
     multiprocess_mode="livemostrecent",
     registry=registry,
 )
+audit_unsealed = Gauge(
+    "novapulse_audit_unsealed",
+    "Audit lines that are not yet in their company's hash chain; written by the leading scheduler.",
+    multiprocess_mode="livemostrecent",
+    registry=registry,
+)
 ratelimit_fail_open_total = Counter(
     "novapulse_ratelimit_fail_open_total",
     "Requests let through because Redis did not answer.",

@@ -1,4 +1,4 @@
-"""The other peer: stock Huey on Redis with 8 threads. Usage: huey_worker.py load|work SOCKET JOBS"""
+"""The other peer, stock Huey with 8 threads. Usage: huey_worker.py load|work SOCKET JOBS"""
 
 import json
 import sys

@@ -6,28 +6,22 @@ Prints medians and ratios; asserts only that every racer did all its jobs.
 import asyncio
 import json
 import os
-import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
-
 from novapulse.core.jobs.kinds import Queue, job
-from novapulse.stores.find import find_store
 from tests.benchmarks.jobs.ledger import fill
+from tests.benchmarks.peer_setup import CHECKOUT, PEERS, PlainRedis, cpu_seconds, peers, plain_redis
 from tests.support.stores import RunningStores
 
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "5"))
 JOBS = int(os.environ.get("BENCH_JOBS", "20000"))
 CONCURRENCY = 50
-PEERS = Path(__file__).parent.parent / "peers"
-SCRATCH = Path(__file__).parents[3] / ".bench"
-_TICKS = os.sysconf("SC_CLK_TCK")
+__all__ = ["peers", "plain_redis"]  # fixtures
 
 
 @job("bench.noop", queue=Queue.EMAIL)
@@ -39,53 +33,6 @@ async def noop(ctx: object, *, x: str) -> None:
 class Lap:
     jobs_per_second: float
     cpu_microseconds: float  # a job, over all processes
-
-
-@pytest.fixture(scope="module")
-def peers() -> Path:
-    """The npm packages, at their pinned versions, in a scratch folder of the checkout."""
-    if shutil.which("npm") is None:
-        pytest.skip("npm is not installed: there is no BullMQ to race with")
-    folder = SCRATCH / "peers"
-    folder.mkdir(parents=True, exist_ok=True)
-    for file in PEERS.iterdir():
-        shutil.copy(file, folder)
-    if not (folder / "node_modules" / "bullmq").exists():
-        command = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts"]
-        subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
-    return folder
-
-
-@dataclass(frozen=True)
-class PlainRedis:
-    """A redis-server as BullMQ and Huey expect it: no users, AOF everysec."""
-
-    pid: int
-    socket: Path
-
-
-@pytest.fixture(scope="module")
-def plain_redis() -> Iterator[PlainRedis]:
-    with tempfile.TemporaryDirectory(prefix="np-bench-") as name:
-        socket = Path(name) / "redis.sock"
-        options = ["--port", "0", "--unixsocket", str(socket), "--dir", name, "--save", ""]
-        options += ["--appendonly", "yes", "--appendfsync", "everysec"]
-        server = subprocess.Popen(
-            [str(find_store("redis-server")), *options, "--maxmemory-policy", "noeviction"],
-            stdout=subprocess.DEVNULL,
-        )
-        try:
-            while not socket.exists():
-                assert server.poll() is None
-            yield PlainRedis(server.pid, socket)
-        finally:
-            server.terminate()
-            server.wait()
-
-
-def cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
 def lap(command: list[str], *, servers: list[int], cwd: Path, env: dict[str, str]) -> Lap:
@@ -118,7 +65,7 @@ def ours(stores: RunningStores, database: str) -> Lap:
     return lap(
         [*command, str(JOBS), str(CONCURRENCY)],
         servers=[stores.mongod.pid, stores.redis.pid],
-        cwd=Path(__file__).parents[3],
+        cwd=CHECKOUT,
         env=env,
     )
 

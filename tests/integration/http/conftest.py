@@ -111,6 +111,7 @@ class Connection:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
+        self.was_told = asyncio.Event()  # to go on and send its body
 
     async def send(self, data: bytes) -> None:
         self._writer.write(data)
@@ -133,18 +134,13 @@ class Connection:
             line, *fields = head[:-4].decode("latin-1").split("\r\n")
             status = int(line.split(" ")[1])
             if status == 100:
+                self.was_told.set()
                 return await self.answer(to_head=to_head)
             pairs = [text.partition(":")[::2] for text in fields]
             headers = {name.lower(): value.strip() for name, value in pairs}
             assert len(headers) == len(pairs), f"a header came twice: {fields}"
             size = 0 if to_head else int(headers.get("content-length", "0"))
             return Answer(status, headers, await self._reader.readexactly(size))
-
-    async def line(self) -> bytes:
-        """The first line of what comes next, without its fields."""
-        async with asyncio.timeout(SECONDS):
-            head = await self._reader.readuntil(b"\r\n\r\n")
-            return head[: head.index(b"\n") + 1]
 
     async def rest(self) -> bytes:
         """Everything until the server closes."""

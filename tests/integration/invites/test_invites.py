@@ -3,15 +3,18 @@
 import asyncio
 import hashlib
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from novapulse.core.access import Role
 from novapulse.core.documents import new_object_id
+from novapulse.core.settings.sections import RateLimits
 from novapulse.invites.service import expire_invites
 from novapulse.invites.store import INVITES
-from tests.support.api import PASSWORD, Answer, Api, Person
+from tests.support.api import PASSWORD, Answer, Api, Person, open_api
+from tests.support.stores import RunningStores
 
 
 def address() -> str:
@@ -275,6 +278,19 @@ async def test_the_sweep_settles_what_has_lapsed_and_nothing_else(api: Api) -> N
     assert (await kinds(api, admin.company_id)).count("invite.expired") == 1
     await expire_invites(api.runtime)
     assert (await kinds(api, admin.company_id)).count("invite.expired") == 1
+
+
+async def test_the_eleventh_invite_in_a_minute_has_to_wait(
+    stores: RunningStores, tmp_path: Path
+) -> None:
+    limits = RateLimits()
+    async with open_api(stores, tmp_path, label="limits", rate_limits=limits) as limited:
+        admin = await limited.found_company()
+        answers = [
+            await admin.post("/invites", {"email": address(), "role": "user"}) for _ in range(11)
+        ]
+        assert [answer.status for answer in answers] == [201] * 10 + [429]
+        assert int(answers[-1].headers["retry-after"]) >= 1
 
 
 async def test_whoever_invited_hears_of_the_acceptance(api: Api) -> None:

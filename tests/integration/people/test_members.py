@@ -23,7 +23,8 @@ async def test_an_administrator_changes_a_name_and_an_event_tells_it(api: Api) -
     assert answer.json()["name"] == "Ann"
     assert answer.headers["etag"] == '"2"'
     (event,) = await api.rows("events", type="user.updated", resourceId=user.id)
-    assert (event["changed"], event["data"]["user"]["name"]) == (["name"], "Ann")
+    data = event["data"]
+    assert (data["changed"], data["user"]["name"]) == (["name"], "Ann")
     assert "passwordHash" not in str(event)
 
 
@@ -152,10 +153,8 @@ async def test_a_disabled_user_is_out_at_once_and_comes_back_with_the_password(a
     await admin.post(f"/users/{user.id}/enable")
     assert (await api.client().post("/auth/login", login)).status == 200
     kinds = [row["type"] for row in await api.rows("events", resourceId=user.id)]
-    assert [kind for kind in kinds if kind != "user.created"][:2] == [
-        "user.disabled",
-        "user.enabled",
-    ]
+    switched = [kind for kind in kinds if kind in ("user.disabled", "user.enabled")]
+    assert switched == ["user.disabled", "user.enabled"]
 
 
 async def test_disabling_twice_is_one_event(api: Api) -> None:

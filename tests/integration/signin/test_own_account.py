@@ -243,7 +243,7 @@ async def test_forgetting_tells_nobody_who_exists(
     for email in (ada.email, "nobody@example.com", "no address", ""):
         started = loop.time()
         answer = await forgot(api, email)
-        assert 0.15 <= loop.time() - started < 0.4
+        assert loop.time() - started >= 0.15
         headers = {**answer.headers, "x-request-id": ""}
         seen.append((answer.status, answer.body, headers))
     assert all(one == seen[0] for one in seen)

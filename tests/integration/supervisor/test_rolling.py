@@ -285,3 +285,46 @@ def test_a_crash_of_the_old_one_during_its_roll_does_not_end_the_roll(appliance:
     os.kill(old, signal.SIGKILL)
     assert restart.wait().error is None
     assert appliance.process("api")["state"] == "ready"
+
+
+def test_the_service_manager_hears_of_a_reload_and_of_its_end(pair: Appliance):
+    path = pair.path("notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(path)
+        manager.settimeout(20)
+        pair.start(environ={"NOTIFY_SOCKET": path})
+        while b"READY=1" not in manager.recv(4096):
+            pass
+        table(pair, "api-1", "api-2")
+        reload = Asked(pair, "reload")
+        said = []
+        while b"READY=1" not in said:
+            said.append(manager.recv(4096))
+        reload.wait()
+    fields = [one for one in said if not one.startswith(b"STATUS=")]
+    assert fields[0].startswith(b"RELOADING=1\nMONOTONIC_USEC=")
+    assert fields[1:] == [b"READY=1"]
+
+
+def test_a_program_that_fails_to_plan_or_to_write_costs_the_reload_only(pair: Appliance):
+    pair.start()
+    Path(pair.path("table.json")).write_text("{}")
+    error = ask(pair, "reload").error
+    assert error is not None
+    assert str(error).startswith("a bug: KeyError")
+    table(pair, "api-1", "api-2")
+    Path(pair.path("reload-commit")).symlink_to("/nonexistent/place")
+    error = ask(pair, "reload").error
+    assert error is not None
+    assert "can not be put in place" in str(error)
+    assert error.facts["done"] == []
+    assert pair.state() == "ready"
+
+
+def test_whoever_closes_the_terminal_ends_what_runs_in_it(pair: Appliance):
+    ours, theirs = os.openpty()
+    pair.start(stderr=theirs)
+    os.close(theirs)
+    os.close(ours)
+    pair.main.send_signal(signal.SIGHUP)
+    assert pair.main.wait(30) == 0

@@ -40,7 +40,7 @@ async def test_a_change_is_an_event_that_names_what_changed(api: Api, ada: Perso
         )
     ).json()
     (row,) = await api.rows("events", resourceId=made["id"], type="task.updated")
-    assert sorted(row["changed"]) == ["completedAt", "labels", "status"]
+    assert sorted(row["data"]["changed"]) == ["completedAt", "labels", "status"]
     assert row["data"] == {"task": after}
 
 
@@ -79,7 +79,7 @@ async def test_changes_at_once_of_other_fields_are_all_kept(api: Api, ada: Perso
     assert {name: after[name] for name in changes} == changes
     assert after["version"] == 1 + len(changes)
     rows = await api.rows("events", resourceId=made["id"], type="task.updated")
-    assert sorted(name for row in rows for name in row["changed"]) == sorted(changes)
+    assert sorted(name for row in rows for name in row["data"]["changed"]) == sorted(changes)
     assert sorted(row["data"]["task"]["version"] for row in rows) == list(range(2, 9))
 
 

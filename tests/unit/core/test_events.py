@@ -88,7 +88,7 @@ def test_a_row_carries_who_did_it_and_the_request_it_came_from() -> None:
         actor=ACTOR,
     )
     assert (row["actor"], row["requestId"], row["resourceId"]) == (ACTOR, "r1", "t1")
-    assert row["changed"] == ["longName"]
+    assert row["data"]["changed"] == ["longName"]
     assert row["isPlanned"] is False
     assert "sequence" not in row
 

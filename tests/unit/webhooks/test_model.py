@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from msgspec import UNSET
 
 from novapulse.core import wire
 from novapulse.core.errors import Invalid, Malformed
@@ -18,7 +19,7 @@ def read(**changes: Any) -> NewWebhook:
 
 def test_the_rest_has_defaults() -> None:
     webhook = read()
-    assert (webhook.retries, webhook.is_active, webhook.timeout_seconds) == (3, True, 15)
+    assert (webhook.retries, webhook.is_active, webhook.timeout_seconds) == (3, True, UNSET)
 
 
 @pytest.mark.parametrize("pattern", ["*", "task.*", "task.created", "user.role_changed"])
