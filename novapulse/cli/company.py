@@ -19,8 +19,8 @@ def company() -> None:
 @location_options
 def list_companies(location: Location, status: str | None, as_json: bool) -> None:
     """List companies, newest first."""
+    from novapulse.cli.listing import print_rows
     from novapulse.cli.session import every_page, with_context
-    from novapulse.cli.table import print_rows
     from novapulse.core import wire
     from novapulse.people import companies
     from novapulse.people.model import CompanyQuery

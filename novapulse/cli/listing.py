@@ -18,6 +18,17 @@ def print_document(fields: Mapping[str, Any]) -> None:
     click.echo(json.dumps({"schema": 1, **wire.to_wire(dict(fields))}, ensure_ascii=False))
 
 
+def print_rows(name: str, rows: Sequence[Any], *, columns: Sequence[str], as_json: bool) -> None:
+    """Structs as a table of some of their wire names, or whole as one JSON document."""
+    from novapulse.core import wire
+
+    if as_json:
+        print_document({name: list(rows)})
+        return
+    plain = [wire.to_wire(row) for row in rows]
+    print_table(columns, [[row[column] for column in columns] for row in plain])
+
+
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Columns as wide as their content; nothing but the head when there are no rows."""
     table = [[str(name) for name in columns], *([_cell(value) for value in row] for row in rows)]

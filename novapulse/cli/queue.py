@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from novapulse.cli.asking import destructive_options, may_go_on
+from novapulse.cli.confirm import Consent, consent_options
 from novapulse.cli.listing import as_json_option, print_document, print_table
 from novapulse.cli.options import Location, location_options
 
@@ -77,13 +77,15 @@ def _set_paused(location: Location, name: str, *, is_paused: bool) -> None:
 @click.option("--state", type=click.Choice(_STATES), required=True, help="Jobs in this state.")
 @click.option("--kind", help="Only of this kind, such as mail.send.")
 @click.option("--since", type=click.DateTime(), help="Only created since then (UTC).")
-@destructive_options
+@consent_options
 @location_options
-def clear(location: Location, name: str, **options: Any) -> None:
+def clear(location: Location, name: str, consent: Consent, **chosen: Any) -> None:
     """Delete a queue's jobs of one state."""
     from novapulse.ops import queues
 
-    _bulk(location, name, verb="delete", use_case=queues.clear_queue, **options)
+    _bulk(
+        location, name, verb="delete", consent=consent, use_case=queues.clear_queue, chosen=chosen
+    )
 
 
 @queue.command()
@@ -91,13 +93,13 @@ def clear(location: Location, name: str, **options: Any) -> None:
 @click.option("--state", type=click.Choice(_RETRIED), default="dead", help="Jobs in this state.")
 @click.option("--kind", help="Only of this kind, such as mail.send.")
 @click.option("--since", type=click.DateTime(), help="Only created since then (UTC).")
-@destructive_options
+@consent_options
 @location_options
-def retry(location: Location, name: str, **options: Any) -> None:
+def retry(location: Location, name: str, consent: Consent, **chosen: Any) -> None:
     """Run a queue's jobs of one state again; dead ones unless told otherwise."""
     from novapulse.ops import queues
 
-    _bulk(location, name, verb="retry", use_case=queues.retry_queue, **options)
+    _bulk(location, name, verb="retry", consent=consent, use_case=queues.retry_queue, **chosen)
 
 
 def _bulk(
@@ -105,9 +107,8 @@ def _bulk(
     name: str,
     *,
     verb: str,
+    consent: Consent,
     use_case: Any,
-    dry_run: bool,
-    yes: bool,
     **chosen: Any,
 ) -> None:
     """Count first; then, if that is wanted, do it."""
@@ -118,10 +119,8 @@ def _bulk(
     counted = with_context(
         location, lambda ctx: use_case(ctx, queue_, _query(dry_run=True, **chosen))
     )
-    if dry_run:
-        click.echo(f"{counted.count} jobs of {queue_.public_name} would be touched: {verb}")
+    if not consent.to(f"{verb} {counted.count} {chosen['state']} jobs of {queue_.public_name}"):
         return
-    may_go_on(f"{verb} {counted.count} {chosen['state']} jobs of {queue_.public_name}", yes=yes)
     done = with_context(
         location, lambda ctx: use_case(ctx, queue_, _query(dry_run=False, **chosen))
     )

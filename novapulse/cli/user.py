@@ -70,8 +70,8 @@ def list_users(
     as_json: bool,
 ) -> None:
     """List accounts, newest first."""
+    from novapulse.cli.listing import print_rows
     from novapulse.cli.session import every_page, with_context
-    from novapulse.cli.table import print_rows
     from novapulse.core import wire
     from novapulse.people import accounts
     from novapulse.people.model import AccountQuery

@@ -8,13 +8,13 @@ from novapulse.core.errors import Invalid
 from novapulse.core.jobs.context import JobContext
 from novapulse.core.jobs.kinds import Queue, job
 from novapulse.core.jobs.states import GiveUp
-from novapulse.mail.model import Message
+from novapulse.mail.model import Message, check_payload
 from novapulse.mail.spool import Spool
 
 log = structlog.get_logger("mail")
 
 
-@job("mail.send", queue=Queue.EMAIL, sealed=("data", "text", "html"))
+@job("mail.send", queue=Queue.EMAIL, sealed=("data", "text", "html"), check=check_payload)
 async def send(
     ctx: JobContext,
     *,

@@ -1,11 +1,21 @@
 """A message on its way to somebody."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from novapulse.core.errors import Invalid
+
+# Every message that the program sends by itself.
+TEMPLATES = frozenset(
+    {
+        *("welcome", "invite", "invite_accepted", "password_reset", "password_changed"),
+        *("mfa_enabled", "mfa_disabled", "recovery_code_used", "new_sign_in"),
+        *("task_assigned", "report_ready", "webhook_failing", "webhook_disabled", "system_alert"),
+    }
+)
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,11 +31,21 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     html: str | None = None
 
     def __post_init__(self) -> None:
-        for name, value in (("to", self.to), ("subject", self.subject)):
-            if value is not None and any(sign in value for sign in "\r\n\0"):
-                raise Invalid.field(name, "must be one line")
-        if (self.template is None) == (self.subject is None):
-            raise Invalid("A message has either a template or a subject")
+        check_payload({"to": self.to, "template": self.template, "subject": self.subject})
+
+
+def check_payload(payload: Mapping[str, Any]) -> None:
+    """Refuse what could never be sent, when it is enqueued; raises Invalid."""
+    to, subject, template = (payload.get(name) for name in ("to", "subject", "template"))
+    if not to:
+        raise Invalid.field("to", "must not be empty")
+    for name, value in (("to", to), ("subject", subject)):
+        if value is not None and any(sign in value for sign in "\r\n\0"):
+            raise Invalid.field(name, "must be one line")
+    if (template is None) == (subject is None):
+        raise Invalid("A message has either a template or a subject")
+    if template is not None and template not in TEMPLATES:
+        raise Invalid.field("template", f"there is no mail template {template!r}")
 
 
 class SpooledMessage(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

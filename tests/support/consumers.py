@@ -62,7 +62,7 @@ async def start_consumer(engine: Engine, **options: Any) -> RunningConsumer:
         "owner": owner,
         **options,
     }
-    child = subprocess.Popen(
+    child = subprocess.Popen(  # noqa: ASYNC220 - a start is quick, and its end is polled
         [sys.executable, "-m", "tests.support.consumers", json.dumps(told)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
@@ -88,7 +88,7 @@ async def consumers(
     """Some consumer programs, all gone after the block."""
     started: list[RunningConsumer] = []
     try:
-        for _ in range(number):
+        while len(started) < number:
             started.append(await start_consumer(engine, **options))
         yield started
     finally:

@@ -147,7 +147,9 @@ def write(event: str, **fields: Any) -> None:
     It has the same form, but nothing is redacted: give it ids, numbers and words
     of ours only.
     """
-    if not _fast.is_on:  # pretty, or not at this level
+    if _threshold.number > logging.INFO:
+        return
+    if not _fast.is_on:  # pretty
         structlog.get_logger().info(event, **fields)
         return
     now = datetime.now(UTC).isoformat(timespec="milliseconds")[:-6]

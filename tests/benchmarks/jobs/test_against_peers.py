@@ -111,5 +111,5 @@ def report(laps: dict[str, list[Lap]]) -> None:
         cpus = [a.cpu_microseconds / b.cpu_microseconds for a, b in zip(own, done, strict=True)]
         print(
             f"{name:16} {rate:8.0f} jobs/s {cpu:6.0f} us CPU a job   "
-            f"ours is {statistics.median(ratios):.2f}x as fast at {statistics.median(cpus):.2f}x CPU"
+            f"ours: {statistics.median(ratios):.2f}x as fast, {statistics.median(cpus):.2f}x CPU"
         )

@@ -1,3 +1,5 @@
 """The engine that these tests run jobs on."""
 
-from tests.support.engine import engine as engine  # a fixture
+from tests.support import engine as support
+
+engine = support.engine

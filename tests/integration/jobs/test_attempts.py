@@ -1,8 +1,11 @@
 """One job's life: started, failed, retried, timed out, given up, and what its row shows."""
 
 import asyncio
+import os
 import time
 from datetime import timedelta
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -50,7 +53,7 @@ async def test_retries_wait_as_their_backoff_says_and_then_the_job_is_dead(
         async with engine.working():
             job_id = await engine.add_one(kind)
             row = await engine.until_state(job_id, "dead")
-    gaps = [after - before for before, after in zip(starts, starts[1:], strict=False)]
+    gaps = [after - before for before, after in pairwise(starts)]
     assert len(gaps) == 4
     lateness = [gap - wanted for gap, wanted in zip(gaps, (0.1, 0.2, 0.4, 0.8), strict=True)]
     # The wait is counted from the write of the failure, and the database's clock has milliseconds.
@@ -260,14 +263,10 @@ async def test_heavy_work_is_computed_in_the_pool_that_the_kind_names(
     assert results == [144] * 3
 
 
-def die_once(marker: str) -> str:
-    import os
-    from pathlib import Path
-
-    if Path(marker).exists():
-        return "alive"
-    Path(marker).touch()
-    os._exit(1)
+def die_once(marker: str) -> None:
+    if not Path(marker).exists():
+        Path(marker).touch()
+        os._exit(1)
 
 
 async def test_a_pool_whose_process_died_is_replaced(engine: Engine, tmp_path: Any) -> None:

@@ -40,11 +40,13 @@ async def test_a_job_is_there_when_its_cause_is(engine: Engine) -> None:
 
 
 async def test_a_job_is_not_there_when_its_cause_failed(engine: Engine) -> None:
-    with declared(work) as kind:
-        with pytest.raises(ValueError, match="no"):
-            async with engine.transaction() as tx:
-                await tx.enqueue(kind, {})
-                raise ValueError("no")
+    async def cause(kind: str) -> None:
+        async with engine.transaction() as tx:
+            await tx.enqueue(kind, {})
+            raise ValueError("no")
+
+    with declared(work) as kind, pytest.raises(ValueError, match="no"):
+        await cause(kind)
     assert await engine.rows() == []
 
 
@@ -134,10 +136,13 @@ async def test_what_can_not_work_is_refused_and_takes_its_cause_along(
     options: dict[str, Any],
     error: type[Error],
 ) -> None:
-    with declared(work) as known, pytest.raises(error):
+    async def cause(known: str) -> None:
         async with engine.transaction() as tx:
             await tx.enqueue(known, {})
             await tx.enqueue(kind or known, payload, **options)
+
+    with declared(work) as known, pytest.raises(error):
+        await cause(known)
     assert await engine.rows() == []
 
 

@@ -186,11 +186,13 @@ async def test_map_makes_a_row_each(engine: Engine, connected: SyncLedger) -> No
 
 @pytest.mark.parametrize("call", ["call", "schedule"])
 async def test_a_payload_has_names(engine: Engine, connected: SyncLedger, call: str) -> None:
-    with task(greet) as say, pytest.raises(TypeError, match="by name"):
-        if call == "call":
-            await in_a_thread(say, "Ada")
-        else:
-            await in_a_thread(say.schedule, args=("Ada",), delay=1)
+    with task(greet) as say:
+        calls = {
+            "call": lambda: say("Ada"),
+            "schedule": lambda: say.schedule(args=("Ada",), delay=1),
+        }
+        with pytest.raises(TypeError, match="by name"):
+            await in_a_thread(calls[call])
     assert await engine.rows() == []
 
 

@@ -119,9 +119,7 @@ async def test_a_list_is_filtered_by_state_kind_and_time(api: Api, operator: Per
     assert len(await listed("since=2020-01-01T00:00:00Z")) == 2
 
 
-async def test_a_job_whose_time_has_come_is_shown_as_available(
-    api: Api, operator: Person
-) -> None:
+async def test_a_job_whose_time_has_come_is_shown_as_available(api: Api, operator: Person) -> None:
     job_id = await add(api, delay_seconds=600)
     await api.runtime.db.platform(JOBS).update_many(
         {"_id": job_id}, [{"$set": {"dueAt": {"$subtract": ["$$NOW", 1_000]}}}]

@@ -1,4 +1,4 @@
-"""`novapulse queue`, `job` and `mail` from a shell, and calls of tasks from a script beside them."""
+"""`novapulse queue`, `job` and `mail` from a shell, and calls of tasks from a script."""
 
 import asyncio
 import json
@@ -148,7 +148,7 @@ def test_a_bulk_verb_without_consent_ends_with_2_and_changes_nothing(
     assert shell.states() == before
     said = shell("queue", verb, "email", "--state", "dead", "--dry-run")
     assert said.code == 0
-    assert "3 jobs" in said.out
+    assert "3 dead jobs of nova:email" in said.out
     assert shell.states() == before
 
 

@@ -53,7 +53,7 @@ UNBOUND = {
     "invites/store.py": "an invite is found by its token before there is a company",
     "ops/keys.py": "sealed values of all companies are checked and sealed anew",
     "ops/queues.py": "the operator acts on the jobs of all companies; rows carry theirs",
-    "processes/support_bundle.py": "not that door: the standard library names the operating system so",
+    "processes/support_bundle.py": "not that door: a function of the standard library",
     "people/store.py": "operators manage companies; addresses and API tokens are found without one",
     "signin/store.py": "a mailed token is found before anybody signed in",
     "webhooks/store.py": "planner and dispatcher write for many companies in one batch",
