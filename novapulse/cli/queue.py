@@ -83,9 +83,7 @@ def clear(location: Location, name: str, consent: Consent, **chosen: Any) -> Non
     """Delete a queue's jobs of one state."""
     from novapulse.ops import queues
 
-    _bulk(
-        location, name, verb="delete", consent=consent, use_case=queues.clear_queue, chosen=chosen
-    )
+    _bulk(location, name, verb="delete", consent=consent, use_case=queues.clear_queue, **chosen)
 
 
 @queue.command()

@@ -24,7 +24,7 @@ from novapulse.cli.program import program
 from novapulse.core import exitcodes, problem
 from novapulse.core.access import Principal, Role, Scope
 from novapulse.core.errors import Error
-from novapulse.core.events import CATALOGUE
+from novapulse.core.events import CATALOGUE, INTERNAL, Event
 from novapulse.core.settings.tree import DECLARATIONS, SECTIONS
 from novapulse.core.telemetry import metrics
 from novapulse.processes import gauges
@@ -136,12 +136,13 @@ def test_every_metric_is_documented_with_its_labels():
 
 
 @pytest.mark.usefixtures("_everything_is_imported")
-def test_every_event_type_is_documented():
+@pytest.mark.parametrize(("column", "kinds"), [("type", CATALOGUE), ("type in the log", INTERNAL)])
+def test_every_event_type_is_documented(column: str, kinds: dict[str, type[Event]]):
     documented = {
         NAME.findall(row[0])[0]: NAME.findall(row[1])[0]
-        for row in rows("reference/events.md", "type")
+        for row in rows("reference/events.md", column)
     }
-    assert documented == {name: kind.resource for name, kind in CATALOGUE.items()}
+    assert documented == {name: kind.resource for name, kind in kinds.items()}
 
 
 def subclasses(kind: type[Error]) -> Iterator[type[Error]]:
