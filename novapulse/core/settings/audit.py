@@ -9,7 +9,7 @@ class Audit(Section, frozen=True, kw_only=True):
     keep_days: Annotated[
         int,
         Key(
-            help="How long audit lines, which are the events, are kept; "
+            help="How long audit lines (events) are kept; "
             "at least as long as webhooks.delivery_keep_days.",
             reload=Reload.LIVE,
             unit="days",
