@@ -3,7 +3,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check bench bench-jobs chaos build lock clean always
+.PHONY: help setup run test check bench bench-api bench-jobs chaos build lock clean always
 
 # Any CPython from 3.11 with pip and venv: `make setup PYTHON=python3.13`.
 # Unless told again, an existing environment keeps the Python it was made with.
@@ -42,6 +42,9 @@ check: setup ## Lint, formatting, types, import contracts, house rules
 
 bench: setup ## Measure; prints figures, asserts nothing about time
 	@exec $(BIN)/python -m pytest -s --timeout=0 tests/benchmarks $(ARGS)
+
+bench-api: setup ## Set the task endpoints beside NestJS (needs node, npm and wrk)
+	@exec $(BIN)/python -m pytest -s --timeout=0 tests/benchmarks/api $(ARGS)
 
 bench-jobs: setup ## Race with BullMQ and stock Huey (needs node and npm)
 	@exec $(BIN)/python -m pytest -s --timeout=0 tests/benchmarks/jobs $(ARGS)
