@@ -38,8 +38,10 @@ _numbers = itertools.count(1)
 # The kernel ends the store with us, also after SIGKILL. A start of its own for it, because
 # code between fork and exec is not safe in a process with threads (pytest-timeout has one).
 _DIES_WITH_US = """\
-import ctypes, os, sys
+import ctypes, os, resource, sys
 ctypes.CDLL(None).prctl(1, 9, 0, 0, 0)
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # every database is many files
 if os.getppid() != int(sys.argv[1]):
     sys.exit("the tests are gone already")
 os.execv(sys.argv[2], sys.argv[2:])
