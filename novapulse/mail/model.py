@@ -40,7 +40,8 @@ def check_payload(payload: Mapping[str, Any]) -> None:
     if not to:
         raise Invalid.field("to", "must not be empty")
     for name, value in (("to", to), ("subject", subject)):
-        if value is not None and any(sign in value for sign in "\r\n\0"):
+        # Python's mail package breaks lines at more than CR and LF (U+001E, U+2028, …).
+        if value and ("\0" in value or value.splitlines() != [value]):
             raise Invalid.field(name, "must be one line")
     if (template is None) == (subject is None):
         raise Invalid("A message has either a template or a subject")
