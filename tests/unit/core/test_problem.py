@@ -39,7 +39,9 @@ EXAMPLES: list[errors.Error] = [
 
 
 def descendants(kind: type[errors.Error]) -> set[type[errors.Error]]:
-    return {kind} | {found for child in kind.__subclasses__() for found in descendants(child)}
+    """The class and those below it that an HTTP request can meet: the command line's own do not."""
+    below = [one for one in kind.__subclasses__() if not one.__module__.startswith("novapulse.cli")]
+    return {kind} | {found for child in below for found in descendants(child)}
 
 
 def rendered(error: BaseException) -> tuple[int, dict[bytes, bytes], dict[str, object], str]:
