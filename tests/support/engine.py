@@ -30,6 +30,7 @@ from novapulse.core.migrate import ensure_indexes
 from novapulse.core.mongo import Database
 from novapulse.core.redis import Cache
 from novapulse.core.settings import Settings
+from novapulse.core.tasks import end_all
 from tests.support.stores import RunningStores
 
 INDEXES = {
@@ -147,17 +148,20 @@ class Engine:
     async def leave_behind(self, worker: Worker, *, until_it: Callable[[], bool]) -> None:
         """Run a worker and take it away without a drain, as a lost machine would."""
         running = asyncio.create_task(worker.run(drain_seconds=0))
-        await until(until_it, what="the worker to get so far")
-        await abandon(worker, running)
+        try:
+            await until(until_it, what="the worker to get so far")
+        finally:
+            await abandon(worker, running)
 
 
 async def abandon(worker: Worker, running: asyncio.Task[None]) -> None:
     """End a worker's tasks where they stand: nothing is given back, nothing is written."""
     tasks = [task for task, _ in worker._running.values()]
     worker._note = lambda job, outcome: None  # type: ignore[method-assign]  # it is dead
-    for task in (*tasks, running):
-        task.cancel()
-    await asyncio.gather(*tasks, running, return_exceptions=True)
+    # A cancellation that meets a driver in the middle of a call may be taken for a failure of
+    # that call, and the worker goes on: it is repeated until it is heard.
+    await end_all((*tasks, running), within_seconds=20.0)
+    assert running.done()
 
 
 async def until(
