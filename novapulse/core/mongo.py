@@ -61,6 +61,9 @@ DURABLE = WriteConcern(w="majority", j=True)
 _CODEC: CodecOptions[Document] = CodecOptions(tz_aware=True)
 _INDEX_DIFFERS = (85, 86)  # other options, or other keys, under the same name
 _DUPLICATE = 11000
+# What a server answers while it shuts down, starts, or has no primary yet; 211 is
+# KeyNotFound: a member that just started can not sign its cluster time.
+_NOT_SERVING = frozenset({91, 133, 189, 211, 10107, 11600, 11602, 13435, 13436})
 _CLOSE_SECONDS = 2.0
 _LEAVING = {"$lookup", "$unionWith", "$graphLookup", "$out", "$merge"}
 _AUTHENTICATION_FAILED = 18
@@ -95,6 +98,10 @@ def translate(error: mongo_errors.PyMongoError) -> errors.Error:
         return errors.Unavailable("The database is starting or stopping; try again shortly")
     if isinstance(error, mongo_errors.OperationFailure) and error.code == _AUTHENTICATION_FAILED:
         return errors.Unavailable("The database does not accept our name and password")
+    if isinstance(error, mongo_errors.OperationFailure) and (
+        error.code in _NOT_SERVING or error.has_error_label("RetryableWriteError")
+    ):
+        return errors.Unavailable("The database is starting or stopping; try again shortly")
     if error.timeout or isinstance(
         error, mongo_errors.ConnectionFailure | mongo_errors.WaitQueueTimeoutError
     ):
