@@ -156,12 +156,14 @@ class Engine:
 
 async def abandon(worker: Worker, running: asyncio.Task[None]) -> None:
     """End a worker's tasks where they stand: nothing is given back, nothing is written."""
-    tasks = [task for task, _ in worker._running.values()]
     worker._note = lambda job, outcome: None  # type: ignore[method-assign]  # it is dead
+    worker._may_start = lambda: False  # type: ignore[method-assign]  # likewise
     # A cancellation that meets a driver in the middle of a call may be taken for a failure of
-    # that call, and the worker goes on: it is repeated until it is heard.
-    await end_all((*tasks, running), within_seconds=20.0)
+    # that call, and the worker goes on: it is repeated until it is heard. The lanes go last,
+    # because the worker would claim for those that end.
+    await end_all((running,), within_seconds=20.0)
     assert running.done()
+    await end_all((*worker._lanes, *worker._writers), within_seconds=20.0)
 
 
 async def until(

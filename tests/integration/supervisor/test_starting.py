@@ -119,8 +119,10 @@ def test_a_child_inherits_nothing_but_what_its_spec_says(appliance: Appliance, t
     assert child["fds"] == sorted({0, 1, 2, listener, int(added.pop("SUPERVISOR_LINK_FD"))})
     assert set(added) == {"SUPERVISOR_INSTANCE", "SUPERVISOR_RUN"}
     assert child["blocked"] == 0
-    # Python itself ignores these two in every process.
-    assert child["ignored"] == 1 << signal.SIGPIPE - 1 | 1 << signal.SIGXFSZ - 1
+    # Python itself ignores these two in every process. What the C library keeps for its own
+    # threads (32 to 33) cannot be set by a program: it stays as the machine hands it down.
+    reserved = 1 << 31 | 1 << 32
+    assert child["ignored"] & ~reserved == 1 << signal.SIGPIPE - 1 | 1 << signal.SIGXFSZ - 1
     assert child["session"] == child["group"] == child["pid"]
     assert child["cwd"] == str(tmp_path)
 
