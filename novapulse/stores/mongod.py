@@ -42,6 +42,8 @@ def mongod_process(layout: StoreLayout, program: Path, *, cache_gb: float) -> St
         # Its slow-query lines would carry people's data and tokens into the log.
         *("--slowOpSampleRate", "0"),
         *("--setParameter", "diagnosticDataCollectionEnabled=false"),
+        # Old versions of rows are not kept for reads of the past: queues change their rows fast.
+        *("--setParameter", "minSnapshotHistoryWindowInSeconds=0"),
     ]
     return StoreProcess(
         argv=tuple(argv),

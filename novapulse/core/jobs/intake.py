@@ -38,7 +38,7 @@ class Intake:
         if self._wants_idle:
             return ready + running == 0
         room = self._room(ready, running)
-        return room > 0 and (ready == 0 or room * 2 >= self._concurrency + self._ahead)
+        return room > 0 and (ready == 0 or room * 3 >= self._concurrency + self._ahead)
 
     def _room(self, ready: int, running: int) -> int:
         return self._concurrency + self._ahead - ready - running

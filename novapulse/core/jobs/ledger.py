@@ -4,9 +4,10 @@ Every change of a running job is fenced by its claim: a consumer that lost the
 lease meanwhile changes nothing. Due times and leases use the database's clock.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from novapulse.core import errors, wire
@@ -66,7 +67,9 @@ class Ledger:
         self._rows = db.platform(JOBS)
         self._queue = str(queue)
         self._owner = owner
-        self._lease_milliseconds = round(lease_seconds * 1000)
+        self._lease = timedelta(seconds=lease_seconds)
+        # The database's clock at the last look, and ours then: a claim is spared an expression.
+        self._looked: tuple[datetime, float] | None = None
         # Claims whose answer got lost: whether they took anything is not known.
         self._doubtful: list[str] = []
 
@@ -83,12 +86,14 @@ class Ledger:
                 *first,
                 *unions,
                 {"$group": {"_id": "$_id", "dueAt": {"$min": "$dueAt"}}},
-                {"$project": {"wait": {"$subtract": ["$dueAt", "$$NOW"]}}},
+                {"$project": {"wait": {"$subtract": ["$dueAt", "$$NOW"]}, "now": "$$NOW"}},
                 {"$sort": {"wait": 1}},
                 {"$limit": limit},
             ],
             hint=CLAIM,
         )
+        if found:
+            self._looked = (found[0]["now"], time.monotonic())
         due = tuple(row["_id"] for row in found if row["wait"] <= 0)
         later = found[len(due)]["wait"] / 1000 if len(due) < len(found) else None
         return Look(due, later)
@@ -118,6 +123,8 @@ class Ledger:
         gets those that its own write changed.
         """
         await self._settle()
+        if self._looked is None:
+            await self.look(limit=1)
         claim = new_id("clm")
         try:
             return await self._claim(candidates, claim)
@@ -136,17 +143,15 @@ class Ledger:
         ids = [row["_id"] for row in candidates]
         won = await self._rows.update_many(
             {"_id": {"$in": ids}, **CLAIMABLE},
-            [
-                {
-                    "$set": {
-                        "state": str(State.RUNNING),
-                        "lease": {"owner": self._owner, "claim": claim, "until": self._until()},
-                        "startedAt": "$$NOW",
-                        "attempt": {"$add": ["$attempt", 1]},
-                    }
+            {
+                "$set": {
+                    "state": str(State.RUNNING),
+                    "lease": {"owner": self._owner, "claim": claim, "until": self._until()},
                 },
-                {"$unset": "dueAt"},
-            ],
+                "$currentDate": {"startedAt": True},
+                "$inc": {"attempt": 1},
+                "$unset": {"dueAt": ""},
+            },
         )
         rows = candidates
         if won < len(ids):
@@ -166,13 +171,16 @@ class Ledger:
             "dueAt": None,
         }
 
-    def _until(self) -> Document:
-        return {"$add": ["$$NOW", self._lease_milliseconds]}
+    def _until(self) -> datetime:
+        """When a lease lapses that is taken now, by the database's clock."""
+        now, then = self._looked or (_EPOCH, 0.0)
+        return now + timedelta(seconds=time.monotonic() - then) + self._lease
 
     async def renew(self, jobs: Sequence[JobRow]) -> list[JobRow]:
         """Push the leases of what we hold; those that we hold no longer, or that are cancelled."""
         where = {"_id": {"$in": [job.id for job in jobs]}, "lease.owner": self._owner}
-        await self._rows.update_many(where, [{"$set": {"lease.until": self._until()}}])
+        until = {"$add": ["$$NOW", round(self._lease.total_seconds() * 1000)]}
+        await self._rows.update_many(where, [{"$set": {"lease.until": until}}])
         return await self.lost(jobs)
 
     async def lost(self, jobs: Sequence[JobRow]) -> list[JobRow]:
