@@ -3,7 +3,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check bench bench-api bench-jobs chaos build lock clean always
+.PHONY: help setup run test test-binary test-packages check bench bench-api bench-jobs bench-webhooks chaos build wheel lock clean always
 
 # Any CPython from 3.11 with pip and venv: `make setup PYTHON=python3.13`.
 # Unless told again, an existing environment keeps the Python it was made with.
@@ -20,6 +20,11 @@ ENVIRONMENT := .venv/locked-$(PYTHON_MARK)
 INSTALLED := .venv/installed
 FETCHED := .stores/fetched
 STORES := .stores/bin/mongod .stores/bin/redis-server
+# The program is built in an environment of its own, which holds nothing else.
+BUILD_BIN := .build/venv/bin
+BUILDER := .build/locked-$(PYTHON_MARK)
+# Linters of the files for containers and Kubernetes, which are large and used once.
+SAMPLER := .build/samples/locked-$(PYTHON_MARK)
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -49,20 +54,40 @@ bench-api: setup ## Set the task endpoints beside NestJS (needs node, npm and wr
 bench-jobs: setup ## Race with BullMQ and stock Huey (needs node and npm)
 	@exec $(BIN)/python -m pytest -s --timeout=0 tests/benchmarks/jobs $(ARGS)
 
-chaos: setup ## Kill everything at random for minutes: nothing that was accepted may be lost
-	@CHAOS_TASKS=20000 CHAOS_KILLS=10 CHAOS_DRAINS=20 CHAOS_SECONDS=60 exec $(BIN)/python -m pytest -s tests/chaos $(ARGS)
+bench-webhooks: setup ## Race with NestJS and BullMQ dispatchers (needs node and npm)
+	@exec $(BIN)/python -m pytest -s --timeout=0 tests/benchmarks/webhooks $(ARGS)
 
-build: setup ## Build the source archive and the wheel into dist/
+chaos: setup ## Kill everything at random for minutes: nothing that was accepted may be lost
+	@CHAOS_TASKS=20000 CHAOS_KILLS=10 CHAOS_DRAINS=20 CHAOS_SECONDS=60 CHAOS_OUTAGES=1 CHAOS_FAILOVERS=10 exec $(BIN)/python -m pytest -s tests/chaos $(ARGS)
+
+build: setup $(BUILDER) ## Build archives, Debian package and bills of materials into dist/
+	@$(BUILD_BIN)/python packaging/build.py $(ARGS)
+
+wheel: setup ## Build the source archive and the wheel into dist/
 	$(BIN)/python -m hatchling build -d dist
 
+# The tree is what the archives hold. Tests must find neither a Python nor a run bit in /tmp.
+test-binary: setup $(BUILDER) ## Run the end-to-end tests against the built program
+	@test -x .build/tree/novapulse || $(BUILD_BIN)/python packaging/build.py --only-tree
+	@exec $(BIN)/python packaging/test_binary.py $(ARGS)
+
+test-packages: setup $(BUILDER) $(SAMPLER) ## Install, upgrade and remove the packages in a booted Debian (root)
+	@exec $(BIN)/python -m pytest tests/packaging $(ARGS)
+
 # Existing pins are kept where they still fit; LOCK_ARGS=--upgrade moves them all.
-lock: ## Write requirements.lock anew from pyproject.toml
+lock: ## Write the three lock files anew from pyproject.toml
 	@test -x .lock-venv/bin/uv || { "$(PYTHON)" -m venv --clear .lock-venv && .lock-venv/bin/python -m pip install --quiet uv; }
 	.lock-venv/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --extra dev \
 	  --generate-hashes --no-emit-index-url --custom-compile-command 'make lock' -o requirements.lock $(LOCK_ARGS)
+	.lock-venv/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --extra build \
+	  --constraints requirements.lock \
+	  --generate-hashes --no-emit-index-url --custom-compile-command 'make lock' -o requirements-build.lock
+	.lock-venv/bin/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["samples"], sep="\n")' > .lock-venv/samples.in
+	.lock-venv/bin/uv pip compile .lock-venv/samples.in --quiet --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --custom-compile-command 'make lock' -o requirements-samples.lock
 
 clean: ## Remove everything that make made, except ./var
-	rm -rf .venv .lock-venv .stores dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .lock-venv .build .stores dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find novapulse supervisor packaging tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(ENVIRONMENT): requirements.lock
@@ -78,6 +103,18 @@ $(ENVIRONMENT): requirements.lock
 
 $(INSTALLED): $(ENVIRONMENT) pyproject.toml
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --no-index -e .
+	@touch "$@"
+
+$(BUILDER): requirements-build.lock
+	@rm -rf .build && mkdir .build
+	@"$(PYTHON)" -m venv .build/venv
+	@$(BUILD_BIN)/python -m pip install --quiet --only-binary :all: --require-hashes -r requirements-build.lock
+	@touch "$@"
+
+$(SAMPLER): requirements-samples.lock
+	@rm -rf .build/samples && mkdir -p .build
+	@"$(PYTHON)" -m venv .build/samples
+	@.build/samples/bin/python -m pip install --quiet --only-binary :all: --require-hashes -r requirements-samples.lock
 	@touch "$@"
 
 # The stores are fetched even where PATH has some, so that every test runs

@@ -66,7 +66,7 @@ class Supervisor:
 
     `listeners` stay the caller's to close; each spawn looks them up anew. `lock` may be held
     already, so that a program can prepare its state directory under it. `describe` renders
-    the supervisor's own log lines.
+    the supervisor's own log lines; what it makes nothing of is not written.
     """
 
     def __init__(
@@ -296,7 +296,8 @@ class Supervisor:
         return {"state": self.state}
 
     def _say(self, level: str, event: str, **fields: object) -> None:
-        self._log.write("supervisor", self._describe(record(level, event, **fields)))
+        if line := self._describe(record(level, event, **fields)):
+            self._log.write("supervisor", line)
 
     def _flush_log(self) -> None:
         self._log.flush()

@@ -20,7 +20,7 @@ from novapulse.core.mongo import Document
 # What the pump stamps later (sequence, isPlanned, body) is not among them.
 COVERED = (
     *("_id", "companyId", "type", "version", "createdAt", "requestId"),
-    *("actor", "resourceId", "data", "trace"),
+    *("actor", "resourceId", "data", "trace", "cause"),
 )
 SIGNED_AS = "an audit head"
 

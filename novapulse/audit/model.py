@@ -7,10 +7,9 @@ from typing import Annotated, Any
 import msgspec
 
 from novapulse.core import paging
-from novapulse.core.clock import to_utc
-from novapulse.core.errors import Invalid
 from novapulse.core.events import Event, event
 from novapulse.core.mongo import Document
+from novapulse.core.sources import Selection
 
 # Events hold no secrets. Should one get in by mistake, the log is not where it is read.
 _SECRET_KEY = re.compile(
@@ -22,13 +21,9 @@ _SECRET_VALUE = re.compile(
 _REDACTED = "[redacted]"
 
 
-class AuditQuery(
-    msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True
-):
-    """`action` is an event's type, or `task.*` for all of a resource's; `to` is left out itself."""
+class AuditSelection(Selection, frozen=True, kw_only=True):
+    """`action` is an event's type, or `task.*` for all of a resource's."""
 
-    limit: Annotated[int, msgspec.Meta(ge=1, le=200)] = paging.DEFAULT_LIMIT
-    cursor: Annotated[str, msgspec.Meta(max_length=128)] | None = None
     actor: (
         Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{24}|system|anonymous)(?!\n)$")] | None
     ) = None
@@ -37,20 +32,11 @@ class AuditQuery(
         | None
     ) = None
     resource: Annotated[str, msgspec.Meta(pattern=r"^[\w.:-]{1,80}(?!\n)$")] | None = None
-    since: Annotated[datetime, msgspec.Meta(tz=True)] | None = msgspec.field(
-        default=None, name="from"
-    )
-    until: Annotated[datetime, msgspec.Meta(tz=True)] | None = msgspec.field(
-        default=None, name="to"
-    )
 
-    def moment(self, name: str) -> datetime | None:
-        """`since` or `until` in UTC; raises Invalid for one beyond all calendars."""
-        value = getattr(self, name)
-        try:
-            return None if value is None else to_utc(value)
-        except OverflowError as error:
-            raise Invalid.field("from" if name == "since" else "to", "is out of range") from error
+
+class AuditQuery(AuditSelection, frozen=True, kw_only=True):
+    limit: Annotated[int, msgspec.Meta(ge=1, le=200)] = paging.DEFAULT_LIMIT
+    cursor: Annotated[str, msgspec.Meta(max_length=128)] | None = None
 
 
 class Actor(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

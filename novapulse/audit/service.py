@@ -6,19 +6,20 @@ from novapulse.audit import export as form
 from novapulse.audit.model import AuditExported, AuditLine, AuditQuery, ChainReport, Export
 from novapulse.audit.store import AuditLog, AuditStore
 from novapulse.audit.verify import Walk
-from novapulse.core import paging
+from novapulse.core import paging, rowtext
 from novapulse.core.access import Scope
 from novapulse.core.clock import rfc3339
 from novapulse.core.context import Context
 from novapulse.core.errors import Forbidden, NotFound
 from novapulse.core.events import PLATFORM
+from novapulse.core.mongo import Reading
 from novapulse.core.paging import Listing
 
 
 async def list_lines(ctx: Context, query: AuditQuery) -> Listing[AuditLine]:
     """The company's lines, newest first; for an operator that named none, those of all."""
     ctx.require(Scope.AUDIT_READ)
-    return paging.listing(await _log(ctx).page(query), query.limit)
+    return paging.listing(await log_of(ctx).page(query), query.limit)
 
 
 async def verify(ctx: Context, company_id: str | None = None) -> AsyncIterator[ChainReport]:
@@ -36,7 +37,7 @@ async def verify(ctx: Context, company_id: str | None = None) -> AsyncIterator[C
 
 
 async def export(
-    ctx: Context, query: AuditQuery, *, company_id: str | None, kind: form.Format
+    ctx: Context, query: AuditQuery, *, company_id: str | None, kind: rowtext.Form
 ) -> AsyncIterator[str]:
     """The lines as text, oldest first; that they were taken is a line itself."""
     _require_operator(ctx)
@@ -49,16 +50,16 @@ async def export(
     async with ctx.transaction(company_id=company_id or PLATFORM) as tx:
         tx.record(AuditExported(audit=taken))
     yield form.head(kind)
-    write = form.writer(kind)
-    async for line in _log(ctx.on_company(company_id) if company_id else ctx).stream(query):
-        yield write(line)
+    view = log_of(ctx.on_company(company_id) if company_id else ctx).view(query, row=form.row_of)
+    async for rows in view.batches():
+        yield rowtext.lines(kind, rows, form.cells).decode()
 
 
-def _log(ctx: Context) -> AuditLog:
+def log_of(ctx: Context, *, reading: Reading = Reading.FRESH) -> AuditLog:
     """As far as the caller sees: one company's, or for an operator that named none all."""
     if ctx.principal.is_operator and ctx.principal.company_id is None:
-        return AuditLog.of_all(ctx.runtime.db)
-    return AuditLog.of_company(ctx.read())
+        return AuditLog.of_all(ctx.runtime.db, reading=reading)
+    return AuditLog.of_company(ctx.read() if reading is Reading.FRESH else ctx.read_bulk())
 
 
 def _require_operator(ctx: Context) -> None:

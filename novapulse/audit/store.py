@@ -1,13 +1,13 @@
 """Every query on the audit log: lines of one company or of all, and the heads of their chains."""
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from novapulse.audit.chain import SIGNED_AS, Head
-from novapulse.audit.model import AuditLine, AuditQuery, Link
+from novapulse.audit.model import AuditLine, AuditQuery, AuditSelection, Link
 from novapulse.core import paging
 from novapulse.core.events import AUDIT_HEADS, EVENTS
 from novapulse.core.mongo import (
@@ -15,11 +15,13 @@ from novapulse.core.mongo import (
     Database,
     Document,
     Duplicate,
+    Reading,
     Rows,
     TenantSession,
     UpdateOne,
 )
 from novapulse.core.sealed import SealedField, SignedSpot
+from novapulse.core.sources import Row, View
 from novapulse.identity.store import COMPANIES
 
 _CHAIN = "chain"
@@ -52,18 +54,19 @@ _MANY = 100_000
 
 
 class AuditLog:
-    """The lines of one company, or of all."""
+    """The lines of one company, or of all; `index` has them in the order of time."""
 
-    def __init__(self, rows: Rows) -> None:
+    def __init__(self, rows: Rows, index: str) -> None:
         self._rows = rows
+        self._index = index
 
     @classmethod
     def of_company(cls, session: TenantSession) -> "AuditLog":
-        return cls(session.rows(EVENTS))
+        return cls(session.rows(EVENTS), "company")
 
     @classmethod
-    def of_all(cls, db: Database) -> "AuditLog":
-        return cls(db.platform(EVENTS))
+    def of_all(cls, db: Database, *, reading: Reading = Reading.FRESH) -> "AuditLog":
+        return cls(db.platform(EVENTS, reading=reading), "newest")
 
     async def page(self, query: AuditQuery) -> list[AuditLine]:
         """Newest first, one more than the limit if there are more."""
@@ -71,17 +74,19 @@ class AuditLog:
         found = await self._rows.find(where, sort=paging.NEWEST_FIRST, limit=query.limit + 1)
         return [AuditLine.of(row) for row in found]
 
-    async def stream(self, query: AuditQuery, *, batch: int = 500) -> AsyncIterator[AuditLine]:
-        """All that match, oldest first, read in batches."""
-        where = _matching(query)
-        beyond: Document = {}
-        while True:
-            found = await self._rows.find(where | beyond, sort=_OLDEST_FIRST, limit=batch)
-            for row in found:
-                yield AuditLine.of(row)
-            if len(found) < batch:
-                return
-            beyond = _beyond(found[-1])
+    def view(
+        self,
+        chosen: AuditSelection,
+        *,
+        row: Callable[[Document], Row],
+        fields: tuple[str, ...] = (),
+        actor: str | None = None,
+    ) -> View:
+        """All that match, oldest first; of one `actor` only."""
+        where = _matching(chosen)
+        if actor is not None:
+            where = {"$and": [where, {"actor.userId": actor}]}
+        return View(self._rows, where, row, self._index, fields)
 
 
 class AuditStore:
@@ -214,8 +219,8 @@ class AuditStore:
         return await self._events.delete_many({"_id": {"$in": list(event_ids)}})
 
 
-def _matching(query: AuditQuery) -> Document:
-    where: Document = {}
+def _matching(query: AuditSelection) -> Document:
+    where = query.span()
     if query.actor is not None:
         where["actor.userId"] = query.actor
     if query.resource is not None:
@@ -225,9 +230,6 @@ def _matching(query: AuditQuery) -> Document:
         where["type"] = {"$gte": query.action[:-1], "$lt": f"{query.action[:-2]}/"}
     elif query.action is not None:
         where["type"] = query.action
-    span = {"$gte": query.moment("since"), "$lt": query.moment("until")}
-    if span := {name: moment for name, moment in span.items() if moment is not None}:
-        where["createdAt"] = span
     return where
 
 

@@ -82,15 +82,15 @@ def export(
 ) -> None:
     """Print the lines, oldest first, as JSON or CSV; that is a line of the log itself."""
     from novapulse.audit import service
-    from novapulse.audit.export import Format
     from novapulse.audit.model import AuditQuery
     from novapulse.cli.session import with_context
     from novapulse.core import wire
+    from novapulse.core.rowtext import Form
 
     span = {"from": since, "to": until}
     moments = {name: at.replace(tzinfo=UTC) for name, at in span.items() if at is not None}
     query = wire.convert({**chosen, **moments}, AuditQuery)
-    form: Format = "csv" if kind == "csv" else "ndjson"
+    form: Form = "csv" if kind == "csv" else "ndjson"
 
     async def write(ctx: "Context") -> None:
         async for text in service.export(ctx, query, company_id=company, kind=form):

@@ -189,7 +189,7 @@ def _current(location: Location) -> "Loaded | None":
 
 
 def _facts(declaration: "Declaration", now: "Loaded | None") -> dict[str, object]:
-    from novapulse.core.settings.render import describe, help_of, toml_value
+    from novapulse.core.settings.render import describe, toml_value
 
     value, origin = "", "unknown: novapulse config check says why"
     if now is not None:
@@ -197,7 +197,7 @@ def _facts(declaration: "Declaration", now: "Loaded | None") -> dict[str, object
         origin = now.origins[declaration.name]
     return {
         "key": declaration.name,
-        "help": help_of(declaration),
+        "help": declaration.key.help,
         "type": describe(declaration),
         "default": toml_value(declaration.default),
         "reload": str(declaration.key.reload),

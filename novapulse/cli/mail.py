@@ -1,19 +1,72 @@
-"""`novapulse mail …`: messages that wait in the spool."""
+"""`novapulse mail …`: a test message, the spool, and addresses that are not written to."""
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import click
 
-from novapulse.cli.listing import as_json_option, print_document, print_table
+from novapulse.cli.listing import as_json_option, print_document, print_rows, print_table
 from novapulse.cli.options import Location, location_options
 
 if TYPE_CHECKING:
+    from email.message import EmailMessage
+
+    from novapulse.mail.smtp import SmtpServer
     from novapulse.mail.spool import Spool
+
+_TEST = {
+    "title": "NovaPulse can send mail",
+    "text": "This is a test message. Whoever looks after NovaPulse here asked for it.",
+}
 
 
 @click.group()
 def mail() -> None:
-    """Messages in the spool, where they go while no mail server is set."""
+    """Mail: try the server, read the spool, look after suppressed addresses."""
+
+
+@mail.command()
+@click.argument("address")
+@location_options
+def test(location: Location, address: str) -> None:
+    """Send a test message now, and say what the mail server answers."""
+    from novapulse.core.clock import system_clock
+    from novapulse.core.ids import new_id
+    from novapulse.mail.compose import compose, recipient
+    from novapulse.mail.model import Message
+    from novapulse.processes import mailing
+
+    mailer = mailing.mailer(location.load())
+    message = Message(
+        id=new_id("job"),
+        to=address,
+        created_at=system_clock(),
+        template="system_alert",
+        data=_TEST,
+    )
+    composed = compose(message, mailer.sender)
+    if mailer.server is None:
+        mailer.put(message.id, composed)
+        click.echo(f"no mail server is set: spooled as {message.id}")
+        return
+    to = recipient(address).addr_spec
+    answer = asyncio.run(_hand_over(mailer.server, composed, to))
+    click.echo(f"{mailer.server.place} took it: {answer}")
+
+
+async def _hand_over(server: "SmtpServer", composed: "EmailMessage", to: str) -> str:
+    from novapulse.core.errors import Unavailable
+    from novapulse.mail.refusals import Deferred, Refused
+
+    try:
+        return await server.send(composed, to)
+    except Deferred as error:
+        raise Unavailable(f"Not sent: {error}") from error
+    except Refused as error:
+        click.echo(f"refused: {error}", err=True)
+        raise SystemExit(1) from error
+    finally:
+        await server.aclose()
 
 
 @mail.command(name="list")
@@ -36,6 +89,44 @@ def list_messages(location: Location, as_json: bool) -> None:
 def show(location: Location, message_id: str) -> None:
     """Print one message as it would be sent."""
     click.echo(_spool(location).read(message_id), nl=False)
+
+
+@mail.group()
+def suppressions() -> None:
+    """Addresses that a mail server refused for good; nothing is sent to them."""
+
+
+@suppressions.command(name="list")
+@as_json_option
+@location_options
+def list_suppressions(location: Location, as_json: bool) -> None:
+    """List the suppressed addresses with what the server said, newest first."""
+    from functools import partial
+
+    from novapulse.cli.session import every_page, with_context
+    from novapulse.mail import service
+    from novapulse.mail.model import SuppressionQuery
+
+    query = SuppressionQuery(limit=200)
+    rows = with_context(location, partial(every_page, service.list_suppressions, query=query))
+    columns = ("address", "createdAt", "jobId", "reason")
+    print_rows("suppressions", rows, columns=columns, as_json=as_json)
+
+
+@suppressions.command()
+@click.argument("addresses", nargs=-1, required=True)
+@location_options
+def remove(location: Location, addresses: tuple[str, ...]) -> None:
+    """Send mails to these addresses again."""
+    from functools import partial
+
+    from novapulse.cli.session import with_context
+    from novapulse.mail import service
+
+    for address in addresses:
+        remove_one = partial(service.remove_suppression, address=address)
+        removed = with_context(location, remove_one)
+        click.echo(f"{removed.address} is written to again")
 
 
 def _spool(location: Location) -> "Spool":

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from novapulse.cli.owner import act_as_owner_of
 from novapulse.cli.talk import talk_options
 
 if TYPE_CHECKING:
@@ -40,14 +41,19 @@ class Location:
 
 
 def location_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a verb `-q` and `-v`, and as `location: Location` what `--root` or `--config` name."""
+    """Give a verb `-q` and `-v`, and as `location: Location` what `--root` or `--config` name.
+
+    Called by root it runs as the user whose files are there.
+    """
 
     @talk_options
     @click.option("--root", metavar="DIR", help="Keep everything below DIR.")
     @click.option("--config", metavar="FILE", help="Read FILE for the configuration.")
     @wraps(command)
     def with_location(*args: Any, root: str | None, config: str | None, **kwargs: Any) -> Any:
-        return command(*args, location=_location(root, config), **kwargs)
+        location = _location(root, config)
+        act_as_owner_of(location.paths().state)
+        return command(*args, location=location, **kwargs)
 
     return with_location
 

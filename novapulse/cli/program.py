@@ -12,10 +12,12 @@ from novapulse import __version__
 # Verb → module: a verb's module is imported when it is asked for.
 VERBS = {
     "audit": "audit",
+    "backup": "backup",
     "check": "check",
     "company": "company",
     "completion": "completion",
     "config": "config",
+    "demo": "demo",
     "doctor": "doctor",
     "drain": "drain",
     "init": "init",
@@ -23,6 +25,8 @@ VERBS = {
     "keys": "keys",
     "logs": "logs",
     "mail": "mail",
+    "metrics": "metrics",
+    "migrate": "migrate",
     "process": "process",
     "queue": "queue",
     "reload": "reload",
@@ -34,8 +38,11 @@ VERBS = {
     "stop": "stop",
     "support": "support",
     "token": "token",
+    "upgrade": "upgrade",
     "user": "user",
+    "verify-install": "verify_install",
     "version": "version",
+    "webhook": "webhook",
 }
 
 

@@ -1,11 +1,14 @@
 """A use case from the command line: the same services, over the running stores."""
 
 import asyncio
+import logging
+import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, TypeVar
 
 import msgspec
+import structlog
 
 from novapulse.cli.options import Location
 from novapulse.core.access import SYSTEM
@@ -25,6 +28,7 @@ _TRIES = 5
 def with_context(location: Location, use_case: Callable[[Context], Awaitable[T]]) -> T:
     """Run one use case as the operator; raises Unavailable when the stores do not run."""
     loaded = location.load()
+    keep_stdout_for_the_result()
 
     async def main() -> T:
         async with open_runtime(loaded, role=MongoRole.API) as runtime:
@@ -36,6 +40,14 @@ def with_context(location: Location, use_case: Callable[[Context], Awaitable[T]]
             return await use_case(ctx)
 
     return asyncio.run(main())
+
+
+def keep_stdout_for_the_result() -> None:
+    """What services log goes to stderr, and only what a person should see."""
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
 
 
 async def every_page(

@@ -76,6 +76,8 @@ def _print(report: Mapping[str, Any]) -> None:
         click.echo(f"{name}: {jobs or 'empty'}")
     if unsealed := report["audit"]["unsealed"]:
         click.echo(f"audit: {unsealed} lines not yet sealed")
+    for alert in report["alerts"]:
+        click.echo(f"alert: {alert['name']} since {alert['since']}: {alert['summary']}")
     disk = report["disk"]
     click.echo(f"disk: {disk['status']}, {disk['freeBytes'] / 2**30:.1f} GiB free")
 

@@ -38,8 +38,18 @@ class Scope(StrEnum):
     INVITES_WRITE = "invites:write"
     TASKS_READ = "tasks:read"
     TASKS_WRITE = "tasks:write"
+    TASKS_DELETE = "tasks:delete"
+    PROJECTS_READ = "projects:read"
+    PROJECTS_WRITE = "projects:write"
+    DEPARTMENTS_READ = "departments:read"
+    DEPARTMENTS_WRITE = "departments:write"
     WEBHOOKS_READ = "webhooks:read"
     WEBHOOKS_WRITE = "webhooks:write"
+    WORKFLOWS_READ = "workflows:read"
+    WORKFLOWS_WRITE = "workflows:write"
+    WORKFLOWS_RUN = "workflows:run"
+    REPORTS_READ = "reports:read"
+    REPORTS_WRITE = "reports:write"
     AUDIT_READ = "audit:read"
     QUEUE_READ = "queue:read"
     QUEUE_WRITE = "queue:write"
@@ -79,8 +89,18 @@ TABLE: dict[Scope, Row] = {
     Scope.INVITES_WRITE: (_HEADER, _ALL, _LED, _NO),
     Scope.TASKS_READ: (_HEADER, _ALL, _ALL, _OWN),
     Scope.TASKS_WRITE: (_HEADER, _ALL, _ALL, _OWN),
+    Scope.TASKS_DELETE: (_HEADER, _ALL, _ALL, _NO),
+    Scope.PROJECTS_READ: (_HEADER, _ALL, _ALL, _ALL),
+    Scope.PROJECTS_WRITE: (_HEADER, _ALL, _ALL, _NO),
+    Scope.DEPARTMENTS_READ: (_HEADER, _ALL, _ALL, _ALL),
+    Scope.DEPARTMENTS_WRITE: (_HEADER, _ALL, _NO, _NO),
     Scope.WEBHOOKS_READ: (_HEADER, _ALL, _ALL, _NO),
     Scope.WEBHOOKS_WRITE: (_HEADER, _ALL, _NO, _NO),
+    Scope.WORKFLOWS_READ: (_HEADER, _ALL, _ALL, _ALL),
+    Scope.WORKFLOWS_WRITE: (_HEADER, _ALL, _ALL, _NO),
+    Scope.WORKFLOWS_RUN: (_HEADER, _ALL, _ALL, _NO),
+    Scope.REPORTS_READ: (_HEADER, _ALL, _OWN, _OWN),
+    Scope.REPORTS_WRITE: (_HEADER, _ALL, _OWN, _OWN),
     Scope.AUDIT_READ: (_ALL, _ALL, _NO, _NO),
     Scope.QUEUE_READ: (_ALL, _OWN, _NO, _NO),
     Scope.QUEUE_WRITE: (_ALL, _NO, _NO, _NO),

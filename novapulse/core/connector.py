@@ -113,6 +113,7 @@ class Response(ClientResponse):
     async def start(self, connection: Connection) -> ClientResponse:
         marks = current_marks.get()
         marks.sent = perf_counter()
+        marks.key = connection._key
         if connection.transport is not None:
             peer = connection.transport.get_extra_info("peername")
             marks.peer_ip = peer[0] if peer else marks.peer_ip

@@ -11,18 +11,28 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from novapulse.core import wire
 from novapulse.core.access import Grant, Principal, Scope
 from novapulse.core.clock import Clock, system_clock
 from novapulse.core.crypto import KeyRing
 from novapulse.core.errors import Invalid, TransientConflict
-from novapulse.core.events import EVENTS, PLATFORM, Event
+from novapulse.core.events import EVENTS, PLATFORM, Cause, Event
 from novapulse.core.events import to_row as event_row
 from novapulse.core.ids import new_id
 from novapulse.core.jobs.backoff import AnyBackoff
 from novapulse.core.jobs.bell import Bell
 from novapulse.core.jobs.kinds import Priority, get_kind
 from novapulse.core.jobs.rows import JOBS, NewJob, Policy, queue_policy, to_row
-from novapulse.core.mongo import ClientSession, Database, Document, Duplicate, Rows, TenantSession
+from novapulse.core.mongo import (
+    ClientSession,
+    Database,
+    Document,
+    Duplicate,
+    Reading,
+    Rows,
+    TenantSession,
+)
+from novapulse.core.telemetry import logs, tracing
 
 if TYPE_CHECKING:
     from novapulse.core.http import RequestState
@@ -51,7 +61,11 @@ class Runtime:
     def job_row(self, job: NewJob) -> Document:
         """The ledger's row of a new job, with its queue's policies from the settings."""
         settings = self.settings.queues.named(get_kind(job.kind).queue)
-        return to_row(job, now=self.clock(), queue_policy=queue_policy(settings), keys=self.keys)
+        policy = queue_policy(settings)
+        row = to_row(job, now=self.clock(), queue_policy=policy, keys=self.keys)
+        if "trace" not in row and (trace := tracing.traceparent()):
+            row["trace"] = trace
+        return row
 
     def add(self, feature: object) -> None:
         """Keep what a feature needs once a process (its keys, its client)."""
@@ -71,7 +85,7 @@ class Transaction(TenantSession):
     """A tenant session inside a transaction that also takes events and jobs."""
 
     def __init__(self, ctx: "Context", company_id: str, session: ClientSession) -> None:
-        super().__init__(ctx.runtime.db, company_id, session)
+        super().__init__(ctx.runtime.db, company_id, session=session)
         self._ctx = ctx
         self._mongo_session = session
         self._events: list[dict[str, Any]] = []
@@ -98,6 +112,10 @@ class Transaction(TenantSession):
         row = event_row(
             event, event_id=event_id, at=ctx.now(), request_id=ctx.request_id, actor=actor
         )
+        if ctx.cause is not None:
+            row["cause"] = wire.to_wire(ctx.cause)
+        if trace := tracing.traceparent():
+            row["trace"] = trace
         self._events.append(row)
         return event_id
 
@@ -129,6 +147,7 @@ class Transaction(TenantSession):
             delay_seconds=delay or 0.0,
             priority=priority,
             key=key,
+            cause=self._ctx.cause,
         )
         row = self._ctx.runtime.job_row(job)
         if key is not None:
@@ -137,6 +156,10 @@ class Transaction(TenantSession):
                 return str(open_job["_id"])
         self._jobs.append(row)
         return str(row["_id"])
+
+    def plan(self, row: Document) -> None:
+        """Plan a job whose row is made already (`Runtime.job_row`)."""
+        self._jobs.append(row)
 
     async def _find_open(self, open_key: str) -> dict[str, Any] | None:
         """The open job with this key, be it one that this transaction plans itself."""
@@ -157,6 +180,10 @@ class Transaction(TenantSession):
 
     def ring(self) -> None:
         """After the commit: tell whoever waits that there is work; may be lost."""
+        for row in self._events:
+            logs.write(
+                "event.recorded", eventId=row["_id"], type=row["type"], companyId=self.company_id
+            )
         if self._events:
             self._ctx.runtime.bell.ring(EVENTS)
         for queue in {str(row["queue"]) for row in self._jobs}:
@@ -166,12 +193,13 @@ class Transaction(TenantSession):
 
 
 class Context:
-    """One use case's surroundings. `via` is the door: api, cli or job.
+    """One use case's surroundings. `via` is the door: api, cli, job or workflow.
 
     `request` is where it comes from, for what a session remembers of its device.
+    `cause` is the workflow run that it is part of: its events and jobs carry it on.
     """
 
-    __slots__ = ("_transaction", "principal", "request", "request_id", "runtime", "via")
+    __slots__ = ("_transaction", "cause", "principal", "request", "request_id", "runtime", "via")
 
     def __init__(
         self,
@@ -181,12 +209,14 @@ class Context:
         request_id: str,
         via: str = "api",
         request: "RequestState | None" = None,
+        cause: Cause | None = None,
     ) -> None:
         self.runtime = runtime
         self.principal = principal
         self.request_id = request_id
         self.via = via
         self.request = request
+        self.cause = cause
         self._transaction: Transaction | None = None
 
     def now(self) -> datetime:
@@ -221,6 +251,7 @@ class Context:
             request_id=self.request_id,
             via=self.via,
             request=self.request,
+            cause=self.cause,
         )
 
     def on_company(self, company_id: str) -> "Context":
@@ -234,6 +265,10 @@ class Context:
         if self._transaction is not None:
             return self._transaction
         return self.runtime.db.tenant(self.company_id)
+
+    def read_bulk(self) -> TenantSession:
+        """The company's rows for long reads: from a secondary if there is one, a little behind."""
+        return self.runtime.db.tenant(self.company_id, reading=Reading.BULK)
 
     def read_home(self) -> TenantSession:
         """The rows of `home_id`."""
@@ -255,12 +290,13 @@ class Context:
             finally:
                 self._transaction = outer
             return
-        async with self.runtime.db.transaction() as session:
-            tx = Transaction(self, bound_to, session)
-            self._transaction = tx
-            try:
-                yield tx
-                await tx.flush()
-            finally:
-                self._transaction = None
+        with tracing.span("transaction"):
+            async with self.runtime.db.transaction() as session:
+                tx = Transaction(self, bound_to, session)
+                self._transaction = tx
+                try:
+                    yield tx
+                    await tx.flush()
+                finally:
+                    self._transaction = None
         tx.ring()

@@ -1,7 +1,7 @@
 """Structs and MongoDB documents: the same camelCase fields, `id` stored as `_id`."""
 
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -40,3 +40,9 @@ def changed_fields(before: msgspec.Struct, after: msgspec.Struct) -> tuple[str, 
         if wire_name not in ("version", "updatedAt")
         and getattr(before, name) != getattr(after, name)
     )
+
+
+def given_fields(patch: msgspec.Struct) -> dict[str, Any]:
+    """The fields that a merge patch names, by their attributes."""
+    values = ((name, getattr(patch, name)) for name in patch.__struct_fields__)
+    return {name: value for name, value in values if value is not msgspec.UNSET}

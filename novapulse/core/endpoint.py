@@ -3,6 +3,7 @@
 import asyncio
 import random
 import re
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,11 +14,14 @@ from novapulse.core.clients import FORWARDING_HEADERS, ClientResolver, bucket, i
 from novapulse.core.context import Context, Runtime
 from novapulse.core.problem import Headers
 from novapulse.core.query import QueryReader
-from novapulse.core.routing import Guard, Reply, Route
+from novapulse.core.routing import Guard, Reply, Route, Stream
+from novapulse.core.streaming import Sender
 
 JSON = [(b"content-type", b"application/json; charset=utf-8")]
 ANONYMOUS = Principal(user_id="anonymous", role=Role.USER)
 MAX_TRIES = 8
+# Transactions that met are over in milliseconds: what took longer waited for a store that is away.
+_PATIENCE_SECONDS = 1.0
 _REFUSALS = (errors.Unauthenticated, errors.Forbidden, errors.NotFound, errors.Unavailable)
 _GUARDED = ("login", "register")
 _ID = re.compile(r"[0-9a-f]{24}|[a-z]{2,5}_[0-9a-z]{26}")
@@ -81,12 +85,18 @@ class Endpoint:
         runtime = self._door.runtime
         ctx = Context(runtime, principal, request_id=state.request_id, request=state)
         reply = await self._answer(ctx, state, arguments=arguments, body=body)
+        is_head = scope["method"] == "HEAD"
+        if isinstance(reply, Stream):
+            seconds = runtime.settings.server.stream_seconds
+            sender = Sender(state, receive, send)
+            await sender.stream(reply, headers=headers, is_head=is_head, seconds=seconds)
+            return
         await http.answer(
             send,
             reply.status,
             headers=[*reply.headers, *headers],
             body=reply.body,
-            is_head=scope["method"] == "HEAD",
+            is_head=is_head,
         )
 
     async def _principal(self, scope: http.ASGIScope, state: http.RequestState) -> Principal:
@@ -137,19 +147,20 @@ class Endpoint:
         *,
         arguments: dict[str, Any],
         body: bytes,
-    ) -> Reply:
+    ) -> Reply | Stream:
         """Run the handler, again when another transaction got in between."""
         key = state.headers.get(b"idempotency-key")
         once = None
         if key is not None and self._route.method == "POST" and self._route.scope is not None:
             once = idempotency.request(ctx, self._route.template, key=key, body=body)
+        give_up = time.monotonic() + _PATIENCE_SECONDS
         for attempt in range(1, MAX_TRIES + 1):
             try:
                 if once is None:
                     return self._reply(await self._route.handler(ctx, **arguments))
                 return await self._answer_once(ctx, once, arguments)
             except errors.TransientConflict:
-                if attempt == MAX_TRIES:
+                if attempt == MAX_TRIES or time.monotonic() > give_up:
                     raise
                 # Whoever met here must not meet again: the wait is drawn, not fixed.
                 await asyncio.sleep(random.uniform(0, 0.005 * 2**attempt))  # noqa: S311 - no secret
@@ -165,12 +176,14 @@ class Endpoint:
         async with ctx.transaction(company_id=ctx.ledger_id) as tx:
             await idempotency.reserve(tx, once, ctx.now())
             reply = self._reply(await self._route.handler(ctx, **arguments))
+            if isinstance(reply, Stream):
+                raise TypeError("what is streamed can not be kept as the answer to a POST")
             kept = idempotency.KeptAnswer(reply.status, reply.headers, reply.body)
             await idempotency.keep(ctx, tx, once=once, answer=kept)
         return reply
 
-    def _reply(self, result: Any) -> Reply:
-        if isinstance(result, Reply):
+    def _reply(self, result: Any) -> Reply | Stream:
+        if isinstance(result, Reply | Stream):
             return result
         if result is None:
             return Reply(status=204)

@@ -16,6 +16,7 @@ Error
 ├── PreconditionFailed
 │   └── VersionConflict       saved by someone else in between
 ├── TooLarge
+├── RangeNotSatisfiable       the file has no such range
 ├── UnsupportedMediaType
 ├── TooManyRequests
 ├── StorageFull               the disk is nearly full
@@ -145,6 +146,15 @@ class VersionConflict(PreconditionFailed):
 class TooLarge(Error):
     code = "too_large"
     title = "The body is too large"
+
+
+class RangeNotSatisfiable(Error):
+    code = "range_not_satisfiable"
+    title = "The file has no such range"
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"The file has {size} bytes")
+        self.size = size
 
 
 class UnsupportedMediaType(Error):

@@ -18,7 +18,7 @@ EVENTS = "events"
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
-    """Base of all events: a subclass's one resource field is the payload's `data`.
+    """Base of all events: a subclass's fields are the payload's `data`, its resource first.
 
     `changed` names the fields that an `*.updated` event changed.
     """
@@ -58,6 +58,13 @@ def event(type_name: str, *, is_public: bool = True) -> Any:
     return declare
 
 
+class Cause(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The workflow run that something came from, and how many runs came one from the other."""
+
+    run_id: str
+    depth: int
+
+
 class EventRow(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """An event as the ledger keeps it; `sequence` is 0 until the pump stamped it."""
 
@@ -72,6 +79,7 @@ class EventRow(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     data: dict[str, Any]
     sequence: int = 0
     trace: str | None = None
+    cause: Cause | None = None
 
     def body(self) -> bytes:
         """The payload that every webhook receiver of this event gets, byte for byte."""
@@ -93,8 +101,10 @@ def to_row(
     """The row to insert, without its company: the tenant session adds that."""
     resource = getattr(event, event.resource)
     data = {event.resource: wire.to_wire(resource)}
-    if event.changed is not msgspec.UNSET:
-        data["changed"] = list(event.changed)
+    for name in event.__struct_fields__:
+        value = getattr(event, name)
+        if name != event.resource and value is not msgspec.UNSET:
+            data[name] = wire.to_wire(value)
     row: Document = {
         "_id": event_id,
         "type": event.type,

@@ -10,6 +10,7 @@ from typing import Literal
 
 import aiohttp
 import msgspec
+from aiohttp.client_reqrep import ConnectionKey
 
 from novapulse.core.errors import Error
 
@@ -79,6 +80,7 @@ class Marks:
         "connecting",
         "has_opened",
         "is_proxied",
+        "key",
         "peer_ip",
         "refused",
         "securing",
@@ -97,6 +99,8 @@ class Marks:
         self.peer_ip: str | None = None
         self.has_opened = False
         self.refused: str | None = None
+        # Under which its connection is pooled, for the next request to the same place.
+        self.key: ConnectionKey | None = None
 
 
 # The exchange that the running task is in: the hooks below get no request.

@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 
 from novapulse.core import errors, problem
-from novapulse.core.telemetry import logs, metrics
+from novapulse.core.telemetry import logs, metrics, tracing
 
 ASGIScope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -24,6 +24,7 @@ STATE = "novapulse"
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 _JSON = re.compile(rb'application/json(?:[ \t]*;[ \t]*charset="?utf-8"?)?', re.IGNORECASE)
+_BODILESS = (204, 304)  # RFC 9110, section 8.6: no Content-Length either, or not this one
 _ALWAYS = [
     (b"cache-control", b"no-store"),
     (b"x-content-type-options", b"nosniff"),
@@ -68,6 +69,7 @@ class Gate:
         state = RequestState(_joined(scope["headers"]))
         scope[STATE] = state
         logs.request_id_of_task.set(state.request_id)
+        span = tracing.enter_request(state.headers)
         has_started = False
 
         async def send_on(message: MutableMapping[str, Any]) -> None:
@@ -92,6 +94,8 @@ class Gate:
             self.in_flight -= 1
             self.answered += 1
             self._account(scope["method"], state, time.perf_counter() - started)
+            if span is not None:
+                _leave(span, scope["method"], state)
 
     def _headers(self, headers: Any, state: RequestState) -> problem.Headers:
         complete = [*headers, *_ALWAYS, (b"x-request-id", state.request_id.encode())]
@@ -111,6 +115,15 @@ class Gate:
             companyId=state.company_id,
             userId=state.user_id,
         )
+
+
+def _leave(span: Any, method: str, state: RequestState) -> None:
+    span.leave(
+        method=method if method in _METHODS else "other",
+        route=state.route,
+        status=state.status,
+        request_id=state.request_id,
+    )
 
 
 def _count(method: str, state: RequestState, seconds: float) -> None:
@@ -165,7 +178,8 @@ async def answer(
     send: Send, status: int, *, headers: problem.Headers, body: bytes, is_head: bool = False
 ) -> None:
     """One whole response; to HEAD, all of it but the body."""
-    headers = [*headers, (b"content-length", str(len(body)).encode())]
+    if status not in _BODILESS:
+        headers = [*headers, (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if is_head else body})
 

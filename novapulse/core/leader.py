@@ -5,7 +5,7 @@ is known to be gone (its supervisor says so) is replaced at once, a silent one
 when the lease has run out.
 """
 
-from novapulse.core.mongo import Database, Duplicate
+from novapulse.core.mongo import ClientSession, Database, Duplicate
 
 LEASES = "leases"
 LEASE_SECONDS = 10.0
@@ -14,6 +14,7 @@ RENEW_SECONDS = 3.0
 
 class Leadership:
     def __init__(self, db: Database, owner: str, *, name: str = "scheduler") -> None:
+        self._db = db
         self._rows = db.platform(LEASES)
         self._owner = owner
         self._name = name
@@ -38,6 +39,17 @@ class Leadership:
         except Duplicate:  # two made the row at once; the other one was first
             return False
         return row is not None and row["owner"] == self._owner
+
+    async def is_held(self, session: ClientSession) -> bool:
+        """Whether we still lead, as a part of a transaction.
+
+        The row is written, so whoever takes the lease meanwhile and this transaction can
+        not both succeed: what it changes is changed by the one who leads.
+        """
+        where = {"_id": self._name, "owner": self._owner, "$expr": {"$gt": ["$until", "$$NOW"]}}
+        until = {"$add": ["$$NOW", round(LEASE_SECONDS * 1000)]}
+        rows = self._db.platform(LEASES, session)
+        return bool(await rows.update_one(where, [{"$set": {"until": until}}]))
 
     async def holder(self) -> str | None:
         row = await self._rows.find_one({"_id": self._name})

@@ -1,12 +1,13 @@
 """The OpenAPI 3.1 document, from the declared routes and their structs."""
 
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
 
 from novapulse import __version__
-from novapulse.core.problem import STATUS
+from novapulse.core.idempotency import MAX_KEY_LENGTH
 from novapulse.core.routing import PREFIX, Guard, Route
 
 _REF = "#/components/schemas/{name}"
@@ -31,6 +32,8 @@ _PROBLEM: dict[str, Any] = {
         },
     },
 }
+
+_PROBLEMS = {"application/problem+json": {"schema": {"$ref": _REF.format(name="Problem")}}}
 
 
 def document(routes: Sequence[Route]) -> dict[str, Any]:
@@ -60,7 +63,7 @@ def _operation(route: Route, named: dict[str, Any]) -> dict[str, Any]:
         "operationId": route.handler.__name__,
         "summary": (route.handler.__doc__ or "").strip().partition("\n")[0],
         "tags": [route.tag],
-        "parameters": [*_path_parameters(route), *_query_parameters(route)],
+        "parameters": [*_path_parameters(route), *_query_parameters(route), *_headers(route)],
         "responses": _responses(route, named),
     }
     if route.scope is not None:
@@ -92,6 +95,24 @@ def _query_parameters(route: Route) -> list[dict[str, Any]]:
     ]
 
 
+def _headers(route: Route) -> list[dict[str, Any]]:
+    """Those that a request may carry beside its credentials."""
+    headers = []
+    if route.takes_if_match:
+        text = "The ETag that was read; 412 when the resource has changed since."
+        headers.append(_header("If-Match", text, {"pattern": r'^(\*|"[0-9]{1,9}")$'}))
+    if route.method == "POST" and route.scope is not None:
+        text = "For 24 hours the same key and body get the first answer again."
+        size = {"minLength": 1, "maxLength": MAX_KEY_LENGTH}
+        headers.append(_header("Idempotency-Key", text, size))
+    return headers
+
+
+def _header(name: str, text: str, limits: dict[str, Any]) -> dict[str, Any]:
+    schema = {"type": "string", **limits}
+    return {"name": name, "in": "header", "required": False, "description": text, "schema": schema}
+
+
 def _inline(schema: Any, components: dict[str, Any]) -> Any:
     """Query schemas are small: what they refer to is put in their place."""
     if isinstance(schema, dict):
@@ -107,8 +128,29 @@ def _responses(route: Route, named: dict[str, Any]) -> dict[str, Any]:
     success: dict[str, Any] = {"description": "Success"}
     if route.returns is not None:
         success["content"] = {route.media_type: {"schema": named[repr(route.returns)]}}
-    problem = {"application/problem+json": {"schema": {"$ref": _REF.format(name="Problem")}}}
-    answers = {str(route.status): success}
-    for status in sorted(set(STATUS.values()) | {500}):
-        answers[str(status)] = {"description": "Problem", "content": problem}
+    answers = {str(status): success for status in (route.status, *route.also)}
+    for status in sorted(_problems(route)):
+        answers[str(status)] = {"description": HTTPStatus(status).phrase, "content": _PROBLEMS}
     return answers
+
+
+def _problems(route: Route) -> set[int]:
+    """The statuses of the problems that a route can meet, by what it takes and does."""
+    # An unreadable request, a body that is too large or slow, odd parameters, a bug, no database.
+    problems = {400, 408, 413, 422, 431, 500, 503}
+    if route.limit is not None:
+        problems.add(429)
+    if route.scope is not None or route.method != "GET":
+        # Who asks, who may not, whose company is not there; sign-ins are like that, too.
+        problems |= {401, 403, 404}
+    if route.placeholders:
+        problems |= {404, 410}
+    if route.body is not None:
+        problems.add(415)
+    if route.method != "GET":
+        problems |= {409, 410, 507}
+    if route.takes_if_match:
+        problems.add(412)
+    if 206 in route.also:
+        problems |= {409, 416}  # of a file that is not there yet, or is shorter
+    return problems

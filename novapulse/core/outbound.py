@@ -10,6 +10,7 @@ import math
 import socket
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
 import aiohttp
 import msgspec
@@ -30,6 +31,7 @@ from novapulse.core.exchange import (
     timings_of,
 )
 from novapulse.core.networks import AddressPolicy
+from novapulse.core.reuse import Opened, Reuse
 from novapulse.core.targets import is_literal, read_target
 
 # Set by the client itself; a request that brings one is not sent.
@@ -105,15 +107,24 @@ class OutboundClient:
         self._options = options = options or OutboundOptions()
         self._resolver = resolver or NameResolver(options.dns_timeout_seconds)
         self._is_proxied = options.egress_proxy is not None
+        headers = {"User-Agent": options.user_agent, "Accept-Encoding": "identity"}
+        limits: dict[str, Any] = {
+            "read_bufsize": options.max_answer_bytes,
+            "max_line_size": _MAX_LINE_BYTES,
+            "max_field_size": _MAX_LINE_BYTES,
+            "max_headers": _MAX_HEADERS,
+        }
+        connector = Connector(
+            None if self._is_proxied else policy,
+            self._resolver,
+            tls=tls_context(options.ca_file),
+            keep_alive_seconds=options.keep_alive_seconds,
+        )
         self._session = aiohttp.ClientSession(
-            connector=Connector(
-                None if self._is_proxied else policy,
-                self._resolver,
-                tls=tls_context(options.ca_file),
-                keep_alive_seconds=options.keep_alive_seconds,
-            ),
+            connector=connector,
             response_class=Response,
-            headers={"User-Agent": options.user_agent, "Accept-Encoding": "identity"},
+            headers=headers,
+            skip_auto_headers=("Accept",),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             trust_env=False,
@@ -123,11 +134,10 @@ class OutboundClient:
                 sock_connect=options.connect_timeout_seconds,
                 ceil_threshold=math.inf,
             ),
-            read_bufsize=options.max_answer_bytes,
-            max_line_size=_MAX_LINE_BYTES,
-            max_field_size=_MAX_LINE_BYTES,
-            max_headers=_MAX_HEADERS,
+            **limits,
         )
+        parsing = {**limits, "read_until_eof": True, "auto_decompress": False}
+        self._reuse = Reuse(connector, headers, parsing)
 
     async def send(self, request: OutboundRequest) -> OutboundAnswer:
         """Send once and read what is worth keeping of the answer, whatever its status.
@@ -182,8 +192,33 @@ class OutboundClient:
         target = read_target(request.url, https_only=self._options.https_only)
         if self._is_proxied:
             self._refuse_address(target)
-        if not CONTROLLED_HEADERS.isdisjoint(map(str.lower, request.headers)):
+        names = set(map(str.lower, request.headers))
+        if not CONTROLLED_HEADERS.isdisjoint(names):
             raise Invalid("a header is set that only the client itself may set")
+        if not self._is_proxied and request.body and "user-agent" not in names:
+            opened = await self._reuse.open(request, target, marks)
+            if opened is not None:
+                return await self._finish(opened, marks)
+        return await self._connect_and_send(request, target, marks=marks)
+
+    async def _finish(self, opened: Opened, marks: Marks) -> OutboundAnswer:
+        """Read the rest of an answer over a connection that was open already."""
+        connection = opened.connection
+        try:
+            body, is_truncated = await self._read(opened.content)
+        except BaseException:
+            connection.close()
+            raise
+        if is_truncated or opened.message.upgrade:
+            connection.close()
+        else:
+            connection.release()
+        kept = _kept(opened.message.raw_headers)
+        return _answer(opened.message.code, kept, body=(body, is_truncated), marks=marks)
+
+    async def _connect_and_send(
+        self, request: OutboundRequest, target: URL, *, marks: Marks
+    ) -> OutboundAnswer:
         response = await self._session.request(
             request.method,
             target,
@@ -197,14 +232,10 @@ class OutboundClient:
             # A response that was read to its end has gone back to the pool.
             if not response.closed:
                 response.close()
-        return OutboundAnswer(
-            status=response.status,
-            headers=_kept(response.raw_headers),
-            body=body,
-            truncated=is_truncated,
-            peer_ip=marks.peer_ip,
-            timings=timings_of(marks),
-        )
+        if marks.key is not None:
+            self._reuse.learn(target, marks.key)
+        kept = _kept(response.raw_headers)
+        return _answer(response.status, kept, body=(body, is_truncated), marks=marks)
 
     async def _read(self, content: aiohttp.StreamReader) -> tuple[bytes, bool]:
         limit = self._options.max_answer_bytes
@@ -233,6 +264,20 @@ class OutboundClient:
         else:
             return failure("timeout", "There was no connection in time", marks)
         return failure("timeout", f"{what} within {timeout_seconds:g} s", marks)
+
+
+def _answer(
+    status: int, headers: dict[str, str], *, body: tuple[bytes, bool], marks: Marks
+) -> OutboundAnswer:
+    """`body` is what was read of it, and whether there was more."""
+    return OutboundAnswer(
+        status=status,
+        headers=headers,
+        body=body[0],
+        truncated=body[1],
+        peer_ip=marks.peer_ip,
+        timings=timings_of(marks),
+    )
 
 
 def _socket_of(target: URL) -> tuple[str, int]:

@@ -19,6 +19,7 @@ STATUS: dict[type[errors.Error], int] = {
     errors.PreconditionFailed: 412,
     errors.TooLarge: 413,
     errors.UnsupportedMediaType: 415,
+    errors.RangeNotSatisfiable: 416,
     errors.Invalid: 422,
     errors.TooManyRequests: 429,
     errors.HeaderTooLarge: 431,
@@ -65,6 +66,8 @@ def _add_particulars(error: errors.Error, problem: dict[str, Any], headers: Head
             ]
         case errors.MfaRequired():
             problem["challengeToken"] = error.challenge_token
+        case errors.RangeNotSatisfiable():
+            headers.append((b"content-range", f"bytes */{error.size}".encode()))
         case errors.MethodNotAllowed():
             headers.append((b"allow", ", ".join(error.allowed).encode()))
         case errors.TooManyRequests() | errors.Unavailable():

@@ -7,18 +7,26 @@ stopped server.
 
 import asyncio
 import hashlib
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
-import redis.asyncio as redis_asyncio
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError
+# redis-py loads OpenTelemetry for numbers that we count ourselves: 2.5 MiB in every process.
+_telemetry: Any = sys.modules.setdefault("opentelemetry", None)  # type: ignore[arg-type]  # None: not to be had
+import redis.asyncio as redis_asyncio  # noqa: E402 - see above
+from redis.asyncio.retry import Retry  # noqa: E402 - likewise
+from redis.backoff import NoBackoff  # noqa: E402 - likewise
+from redis.exceptions import NoScriptError, RedisError  # noqa: E402 - likewise
 
-from novapulse.core.telemetry import metrics
+if _telemetry is None:
+    del sys.modules["opentelemetry"]
+
+from novapulse.core.telemetry import metrics  # noqa: E402 - likewise
+
+__all__ = ["Breaker", "Cache", "RedisError", "Script", "ScriptCall"]
 
 T = TypeVar("T")
 _FAILURES_TO_OPEN = 3
@@ -128,7 +136,11 @@ class Cache:
         while self._waiting:
             batch, self._waiting = self._waiting[:_MOST_AT_ONCE], self._waiting[_MOST_AT_ONCE:]
             answers = await self._call("evalsha", lambda batch=batch: self._execute(batch))  # type: ignore[misc]  # bound now, not late
-            for (_, _, answer), value in zip(batch, answers or [None] * len(batch), strict=True):
+            if answers is None:
+                # Who came meanwhile has waited for the same silence: a second one is too long.
+                batch, self._waiting = [*batch, *self._waiting], []
+                answers = [None] * len(batch)
+            for (_, _, answer), value in zip(batch, answers, strict=True):
                 if not answer.done():
                     answer.set_result(value)
 

@@ -8,7 +8,7 @@ the JSON answer.
 
 import inspect
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from types import NoneType
@@ -44,6 +44,19 @@ class Reply(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
+class Stream:
+    """What a handler returns whose body is made while it is sent.
+
+    `size` is its length in bytes, where that is known before. Nothing runs for a HEAD.
+    """
+
+    chunks: AsyncGenerator[bytes, None]
+    headers: Headers
+    status: int = 200
+    size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     """One endpoint; `scope` is None for a public one, `limit` names its rate limit.
 
@@ -55,6 +68,7 @@ class Route:
     handler: Handler
     scope: Scope | None
     status: int = 200
+    also: tuple[int, ...] = ()  # what it may answer instead of `status`, when all went well
     limit: str | None = "general"
     limit_group: str = ""
     body: Any = None
@@ -87,9 +101,9 @@ class Routes:
         scope: Scope | None,
         **options: Any,
     ) -> Callable[[Handler], Handler]:
-        """Declare a handler. Options are fields of `Route`: status, limit, guard, media_type.
+        """Declare a handler. Options are fields of `Route`: status, also, limit, guard, media_type.
 
-        `returns` tells what is in the Reply of a handler that makes one.
+        `returns` tells what is in the Reply or Stream of a handler that makes one.
         """
 
         def declare(handler: Handler) -> Handler:
@@ -121,7 +135,7 @@ def _route(
         scope=scope,
         body=hints.get("body"),
         query=hints.get("query"),
-        returns=None if returns in (NoneType, Reply) else returns,
+        returns=None if returns in (NoneType, Reply, Stream, Reply | Stream) else returns,
         takes_if_match="if_match" in names,
         placeholders=placeholders,
         arguments=arguments,

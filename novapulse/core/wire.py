@@ -18,6 +18,7 @@ from novapulse.core.clock import rfc3339
 from novapulse.core.errors import Invalid
 
 T = TypeVar("T")
+_PLAIN = frozenset((str, int, bool, type(None)))
 _encoder = msgspec.json.Encoder()
 _LOCATION = re.compile(r" - at `(?:key in )?\$\.?([^`]*)`$")
 _UNKNOWN = re.compile(r"^Object contains unknown field `([^`]*)`")
@@ -31,7 +32,7 @@ def encode(value: Any) -> bytes:
 def to_wire(value: Any) -> Any:
     """Plain JSON types; structs become objects with their wire names, unset fields vanish."""
     kind = type(value)
-    if kind is str or kind is int or value is None or kind is bool:
+    if kind in _PLAIN:
         return value
     if kind is datetime:
         return rfc3339(value)
@@ -48,12 +49,16 @@ def to_wire(value: Any) -> Any:
 def _renderer(kind: Hashable) -> Callable[[Any], dict[str, Any]]:
     struct: Any = kind
     fields = tuple(zip(struct.__struct_fields__, struct.__struct_encode_fields__, strict=True))
+    config = struct.__struct_config__
+    tag = {} if config.tag is None else {config.tag_field: config.tag}
 
     def render(value: Any) -> dict[str, Any]:
-        out = {}
+        out: dict[str, Any] = dict(tag)
         for field, name in fields:
             item = getattr(value, field)
-            if item is not msgspec.UNSET:
+            if type(item) in _PLAIN:  # most are, and a call for each would cost more than the rest
+                out[name] = item
+            elif item is not msgspec.UNSET:
                 out[name] = to_wire(item)
         return out
 

@@ -209,3 +209,16 @@ class NewSession(msgspec.Struct, frozen=True, kw_only=True):
 def email_key(email: str) -> str:
     """How addresses are compared: one account an address on the whole installation."""
     return email.strip().casefold()
+
+
+class Visit(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Which company an operator entered, and what was asked there."""
+
+    id: str
+    name: str
+    route: str
+
+
+@event("company.entered", is_public=False)
+class CompanyEntered(Event, frozen=True, kw_only=True):
+    company: Visit

@@ -11,6 +11,7 @@ from novapulse.core.access import Principal, Role
 from novapulse.core.context import Context, Runtime
 from novapulse.core.documents import new_object_id
 from novapulse.core.events import PLATFORM
+from novapulse.identity.devices import note_sign_in
 from novapulse.identity.live import LiveCache
 from novapulse.identity.model import (
     Account,
@@ -111,6 +112,7 @@ async def open_session(
     async with acting_as(ctx, account).transaction(company_id=home_of(account)) as tx:
         await SessionStore(tx).insert(session)
         tx.record(SessionStarted(session=session.view(current=None)))
+        await note_sign_in(tx, account.user, session)
     await SessionStore(ctx.runtime.db).end_oldest(account.user.id, keep=identity.limits.per_user)
     log.info("auth.signed_in", userId=account.user.id, sessionId=session.id, ip=session.address)
     return new_session(ctx, session, account=account, refresh_token=refresh_token, company=company)

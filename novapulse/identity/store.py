@@ -12,6 +12,7 @@ USERS = "users"
 SESSIONS = "sessions"
 FACTORS = "factors"
 ATTEMPTS = "attempts"
+DEVICES = "devices"
 SETUP = "setup"
 
 _EXPIRY = {"name": "expiry", "keys": [("expiresAt", 1)], "expireAfterSeconds": 0}
@@ -25,6 +26,7 @@ INDEXES: dict[str, tuple[dict[str, Any], ...]] = {
         _EXPIRY,
     ),
     ATTEMPTS: (_EXPIRY,),
+    DEVICES: ({"name": "user", "keys": [("userId", 1)]}, _EXPIRY),
 }
 
 

@@ -1,1 +1,1 @@
-"""Mail: one job kind, and where messages go."""
+"""Mail: one job kind, its templates, and the ways out: an SMTP server or the spool."""

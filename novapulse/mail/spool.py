@@ -5,29 +5,26 @@ import re
 from email.message import EmailMessage
 from email.parser import BytesHeaderParser
 from email.policy import SMTP
-from email.utils import format_datetime
 from pathlib import Path
 
-from novapulse.core.clock import rfc3339
 from novapulse.core.errors import NotFound
-from novapulse.mail.model import Message, SpooledMessage
+from novapulse.mail.model import SpooledMessage
 
 _NAME = re.compile(r"job_[0-9a-z]{26}")
-_SENDER = "novapulse@localhost"
 
 
 class Spool:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
-    def put(self, message: Message) -> Path:
-        """Write the message, or the same file again when its job is repeated."""
+    def put(self, message_id: str, mail: EmailMessage) -> Path:
+        """Write the mail, or the same file again when its job is repeated."""
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = self._directory / f"{message.id}.eml"
+        path = self._directory / f"{message_id}.eml"
         unfinished = path.with_suffix(f".{os.getpid()}.part")
         descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
-            file.write(_render(message).as_bytes(policy=SMTP))
+            file.write(mail.as_bytes(policy=SMTP))
             file.flush()
             os.fsync(file.fileno())
         unfinished.replace(path)
@@ -52,23 +49,3 @@ def _summary(path: Path) -> SpooledMessage:
     return SpooledMessage(
         id=path.stem, to=headers["To"], subject=headers["Subject"], at=headers["X-NovaPulse-At"]
     )
-
-
-def _render(message: Message) -> EmailMessage:
-    """The message as a mail; of a template, its name and data."""
-    mail = EmailMessage()
-    mail["From"] = _SENDER
-    mail["To"] = message.to
-    mail["Subject"] = message.subject or f"[{message.template}]"
-    mail["Date"] = format_datetime(message.created_at)
-    mail["Message-ID"] = f"<{message.id}@novapulse>"
-    mail["X-NovaPulse-At"] = rfc3339(message.created_at)
-    if message.template is None:
-        mail.set_content(message.text or "")
-        if message.html is not None:
-            mail.add_alternative(message.html, subtype="html")
-    else:
-        mail["X-NovaPulse-Template"] = message.template
-        lines = [f"{name}: {value}" for name, value in message.data.items()]
-        mail.set_content("\n".join([f"template: {message.template}", *lines]) + "\n")
-    return mail

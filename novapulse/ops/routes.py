@@ -6,16 +6,13 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
-from prometheus_client.multiprocess import MultiProcessCollector
-
 from novapulse.core import wire
 from novapulse.core.access import Scope
 from novapulse.core.context import Context
 from novapulse.core.errors import NotFound, Unavailable
 from novapulse.core.health import Health
 from novapulse.core.routing import Guard, Reply, Routes
+from novapulse.core.telemetry import scrape
 from novapulse.ops import service
 from novapulse.ops.model import HealthReport
 
@@ -72,20 +69,8 @@ async def ready(ctx: Context) -> HealthReport:
 )
 async def metrics(ctx: Context) -> Reply:
     """Prometheus text of all processes together."""
-    merged = CollectorRegistry()
-    MultiProcessCollector(merged)
-    content_type = CONTENT_TYPE_PLAIN_0_0_4.encode()
-    text = generate_latest(merged) + _supervisors_text()
-    return Reply(text, 200, [(b"content-type", content_type)])
-
-
-def _supervisors_text() -> bytes:
-    """What the supervisor writes beside the processes' own files."""
-    directory = os.environ.get("PROMETHEUS_MULTIPROC_DIR", "")
-    try:
-        return Path(directory).with_name("supervisor.prom").read_bytes() if directory else b""
-    except OSError:
-        return b""
+    text = scrape.text(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
+    return Reply(text, 200, [(b"content-type", scrape.CONTENT_TYPE)])
 
 
 @routes.add("GET", "/openapi.json", scope=None)

@@ -2,14 +2,12 @@
 
 import asyncio
 
-from novapulse import __version__
 from novapulse.core import openapi
 from novapulse.core.context import Runtime
 from novapulse.core.health import Health
 from novapulse.core.http import Gate
 from novapulse.core.settings import Loaded
 from novapulse.core.settings import sections as keys
-from novapulse.core.telemetry import metrics
 from novapulse.ops.routes import Description
 from novapulse.processes import entry
 from novapulse.processes.app import build_app
@@ -30,7 +28,6 @@ async def serve(child: Child) -> None:
         health = Health(runtime, state_directory=loaded.paths.state)
         runtime.add(health)
         runtime.add(Description(openapi.document(ROUTES)))
-        metrics.build_info.labels(__version__).set(1)
         gate = build_app(runtime, ROUTES)
         server = Server(gate, _limits(loaded.settings.server))
         await entry.until_available(runtime.db.ping)

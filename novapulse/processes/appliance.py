@@ -24,8 +24,9 @@ from novapulse.stores.find import check_runs, find_store
 from novapulse.stores.layout import prepare_layout
 from supervisor.lock import AlreadyRunning, InstanceLock
 from supervisor.loop import Program, Supervisor
-from supervisor.report import json_line, plain_line
+from supervisor.report import Record, json_line, plain_line
 
+_LEVELS = ("debug", "info", "warning", "error")
 Say = Callable[[str], None]
 
 
@@ -93,11 +94,23 @@ def _run_locked(
                     "scale": configuration.plan_scale,
                 },
             ),
-            describe=plain_line if is_pretty else json_line,
+            describe=_describe(configuration, plain_line if is_pretty else json_line),
         )
         return supervisor.run()
     finally:
         _close(listeners)
+
+
+def _describe(
+    configuration: Configuration, line: Callable[[Record], bytes]
+) -> Callable[[Record], bytes]:
+    """What is as important as `logging.level` wants, which a reload may change."""
+
+    def describe(entry: Record) -> bytes:
+        wanted = _LEVELS.index(configuration.bound.settings.logging.level)
+        return line(entry) if _LEVELS.index(str(entry["level"])) >= wanted else b""
+
+    return describe
 
 
 def _close(listeners: dict[str, socket.socket]) -> None:

@@ -5,38 +5,31 @@ import multiprocessing
 import os
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
+from typing import Any
 
 from novapulse.core.context import Runtime
 from novapulse.core.errors import ConfigurationInvalid
 from novapulse.core.jobs.kinds import Pool, Queue, hueys
 from novapulse.core.jobs.worker import Worker
-from novapulse.core.outbound import OutboundClient
 from novapulse.core.settings import Loaded
-from novapulse.mail.spool import Spool
-from novapulse.processes import entry, places
+from novapulse.dispatch.dispatcher import Dispatcher
+from novapulse.mail.mailer import Mailer
+from novapulse.processes import entry, mailing, places
 from novapulse.processes.entry import Child
 from novapulse.processes.features import declared_queues
 from novapulse.processes.runtime import WaysOut, open_runtime
 from novapulse.stores.layout import MongoRole
-from novapulse.webhooks.delivery import Dispatcher
 from supervisor.child import set_parent_death_signal
 
 
 async def serve(child: Child, queue: Queue, stopping: asyncio.Event) -> None:
     """The worker's life, in the event loop that Huey's consumer gave it."""
     loaded = child.loaded
-    queues = loaded.settings.queues
     async with open_runtime(loaded, role=MongoRole.WORKER) as runtime:
-        ways_out = WaysOut(loaded, use=partial(_dispatch_by, runtime))
-        runtime.add(Spool(places.mail_spool(loaded)))
-        worker = Worker(
-            runtime,
-            queue,
-            owner=places.owner(loaded, child.instance),
-            concurrency=queues.concurrency_of(queue),
-            lease_seconds=queues.lease_seconds_of(queue),
-            make_pool=make_pool,
-        )
+        ways_out = WaysOut(loaded, use=runtime.add)
+        if queue is Queue.EMAIL:
+            runtime.add(mailing.mailer(loaded))
+        worker = _worker(child, runtime, queue)
         await entry.until_available(runtime.db.ping)
         child.on_settings(lambda new: _adopt(runtime, ways_out, new))
         beat = asyncio.create_task(child.attend(stopping))
@@ -52,12 +45,26 @@ async def serve(child: Child, queue: Queue, stopping: asyncio.Event) -> None:
         await ways_out.aclose()
 
 
-def _dispatch_by(runtime: Runtime, client: OutboundClient) -> None:
-    """The first client makes the dispatcher; the next ones take the former's place in it."""
-    if (dispatcher := runtime.find_feature(Dispatcher)) is None:
-        runtime.add(Dispatcher(runtime, client))
-    else:
-        dispatcher.client = client
+def _worker(child: Child, runtime: Runtime, queue: Queue) -> Worker:
+    """The worker of the queue; deliveries have an order of their own."""
+    queues = child.loaded.settings.queues
+    owner, concurrency = places.owner(child.loaded, child.instance), queues.concurrency_of(queue)
+    lease_seconds = queues.lease_seconds_of(queue)
+    parts: dict[str, Any] = {}
+    if queue is Queue.WEBHOOK:
+        runtime.add(dispatcher := Dispatcher(runtime))
+        parts = dispatcher.worker_parts(
+            owner=owner, concurrency=concurrency, lease_seconds=lease_seconds
+        )
+    return Worker(
+        runtime,
+        queue,
+        owner=owner,
+        concurrency=concurrency,
+        lease_seconds=lease_seconds,
+        make_pool=make_pool,
+        **parts,
+    )
 
 
 def _adopt(runtime: Runtime, ways_out: WaysOut, loaded: Loaded) -> None:
@@ -83,7 +90,10 @@ async def _until_stopped(stopping: asyncio.Event, running: asyncio.Task[None]) -
 
 
 async def _close(runtime: Runtime) -> None:
-    await runtime.feature(Dispatcher).attempts.close()
+    if (dispatcher := runtime.find_feature(Dispatcher)) is not None:
+        await dispatcher.aclose()
+    if (mailer := runtime.find_feature(Mailer)) is not None:
+        await mailer.aclose()
 
 
 def main(child: Child, queue_name: str) -> None:

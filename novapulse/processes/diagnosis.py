@@ -113,6 +113,13 @@ def _failed_reload(report: Report) -> Conclusion | None:
     )
 
 
+def _alerting(report: Report) -> Conclusion | None:
+    for alert in sorted(report["alerts"], key=lambda one: str(one["severity"])):
+        what = f"{alert['name']}: {alert['summary']}"
+        return f"NovaPulse is ready at {report['url']}; {what}.", f"read {alert['runbook']}"
+    return None
+
+
 def _dead_jobs(report: Report) -> Conclusion | None:
     dead = {name: queue.get("dead", 0) for name, queue in report["queues"].items()}
     for name, number in dead.items():
@@ -149,5 +156,6 @@ _LOOKS: tuple[Callable[[Report], Conclusion | None], ...] = (
     _blocked,
     _drained,
     _failed_reload,
+    _alerting,
     _dead_jobs,
 )

@@ -7,7 +7,9 @@ from functools import partial
 from novapulse.core.errors import ConfigurationInvalid, Error
 from novapulse.core.settings import Loaded, Paths
 from novapulse.processes import doctor_machine as machine
+from novapulse.processes import doctor_mail as mail
 from novapulse.processes import doctor_stores as stores
+from novapulse.processes.doctor_backups import backups
 from novapulse.processes.finding import Finding, bad, ok, skipped
 from novapulse.processes.status import ask_supervisor, read_running
 
@@ -37,7 +39,9 @@ def examine(load: Callable[[], Loaded], paths: Paths) -> list[Finding]:
                 is_running=is_running,
             ),
             partial(stores.programs, loaded),
+            partial(mail.server, loaded),
             partial(machine.neighbours, loaded),
+            partial(backups, loaded),
         ]
     if rows is not None:
         looks += [lambda: _processes(rows), lambda: _running_stores(paths)]

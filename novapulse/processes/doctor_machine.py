@@ -154,13 +154,10 @@ def listening(loaded: Loaded, *, is_running: bool) -> Iterator[Finding]:
 
 
 def neighbours(loaded: Loaded) -> Iterable[Finding]:
-    """Machines that the settings name, and backups."""
+    """Machines that the settings name."""
     settings = loaded.settings
-    mail, proxy = settings.mail, settings.webhooks.egress_proxy
-    yield _reached("mail server", (mail.host, mail.port), key="mail.host and mail.port")
-    url = urlsplit(proxy)
+    url = urlsplit(settings.webhooks.egress_proxy)
     yield _reached("proxy", (url.hostname or "", url.port or 3128), key="webhooks.egress_proxy")
-    yield _backups(settings.backup.directory)
 
 
 def _reached(name: str, address: tuple[str, int], *, key: str) -> Finding:
@@ -173,12 +170,3 @@ def _reached(name: str, address: tuple[str, int], *, key: str) -> Finding:
         fix = f"correct {key}, or open the way to it in the firewall"
         return bad(name, f"{host}:{port} is not reached", cause=str(error), fix=fix)
     return ok(name, f"{host}:{port} takes connections")
-
-
-def _backups(directory: str) -> Finding:
-    if not directory:
-        return skipped("backups", "not configured")
-    if not os.access(directory, os.W_OK | os.X_OK):
-        fix = f"mkdir -p {directory}; chown {os.geteuid()} {directory}"
-        return bad("backups", f"{directory} can not be written", cause="its rights", fix=fix)
-    return ok("backups", f"go to {directory}")

@@ -10,8 +10,10 @@ from typing import Any
 
 from novapulse.core.context import Runtime
 from novapulse.core.errors import Error
+from novapulse.core.migrate import drift
 from novapulse.core.mongo import measured
 from novapulse.core.settings import Loaded
+from novapulse.processes.features import INDEXES
 from novapulse.processes.finding import Finding, bad, ok, skipped, warn
 from novapulse.processes.runtime import open_runtime
 from novapulse.stores.find import (
@@ -83,6 +85,7 @@ async def running(loaded: Loaded) -> list[Finding]:
                 _replica_set(hello),
                 _drift(hello),
                 await _write_concern(runtime, loaded),
+                await _indexes(runtime),
             ]
         return [*findings, *_redis(await runtime.cache.info())]
 
@@ -140,6 +143,16 @@ async def _write_concern(runtime: Runtime, loaded: Loaded) -> Finding:
         fix = 'db.adminCommand({setDefaultRWConcern: 1, defaultWriteConcern: {w: "majority"}})'
         return warn(name, f"the default is w={w}", cause=cause, fix=fix)
     return ok(name, "majority")
+
+
+async def _indexes(runtime: Runtime) -> Finding:
+    found = await drift(runtime.db, INDEXES)
+    if found:
+        named = ", ".join(f"{one.collection}.{one.index} {one.problem}" for one in found[:5])
+        cause = "somebody changed them, or another version of the program declared others"
+        fix = "novapulse migrate up builds ours; one that is not ours is yours to drop"
+        return warn("indexes", named, cause=cause, fix=fix)
+    return ok("indexes", "all as declared")
 
 
 def _redis(info: dict[str, Any] | None) -> Iterator[Finding]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from novapulse.core.errors import ConfigurationInvalid, Error, Unavailable
 from novapulse.core.exitcodes import exit_code_of
 from novapulse.core.settings import Loaded, read_handoff
-from novapulse.core.telemetry import logs
+from novapulse.core.telemetry import logs, tracing
 from novapulse.processes.handoff import HANDOFF, INSTANCE, LOG_FORMAT
 from novapulse.processes.wear import Wear
 from supervisor.child import Link, Message, attend
@@ -83,6 +83,8 @@ def run_child(role: str, *arguments: str) -> None:
         where = getattr(error, "where", "")
         sys.stderr.write(f"{role}: {error.detail}{f' ({where})' if where else ''}\n")
         sys.exit(exit_code_of(error))
+    finally:
+        tracing.shut_down()
 
 
 def _enter() -> Child:
@@ -96,6 +98,7 @@ def _enter() -> Child:
     os.environ[INSTANCE] = link.instance
     loaded = read_handoff(Path(handoff))
     logs.configure(link.instance, level=loaded.settings.logging.level, style=_style(loaded))
+    tracing.configure(loaded.settings.tracing, process=link.instance)
     return Child(link, loaded, Path(handoff))
 
 

@@ -2,8 +2,9 @@
 
 import asyncio
 import secrets
+from collections.abc import Callable
 
-from novapulse.core.migrate import migrate
+from novapulse.core.migrate import Patience, migrate
 from novapulse.core.mongo import Database
 from novapulse.core.secretfiles import ensure_secret_file
 from novapulse.core.settings import Loaded
@@ -27,10 +28,25 @@ async def prepare(child: Child) -> None:
         max_pool_size=4,
     )
     try:
-        await migrate(db, MIGRATIONS, indexes=INDEXES, owner=places.owner(loaded, child.instance))
+        await migrate(
+            db,
+            MIGRATIONS,
+            indexes=INDEXES,
+            owner=places.owner(loaded, child.instance),
+            patience=Patience(is_gone=_is_our_past(loaded)),
+        )
         await _offer_setup_token(db, loaded)
     finally:
         await db.close()
+
+
+def _is_our_past(loaded: Loaded) -> Callable[[str], bool]:
+    """Whether a lease is that of an earlier process of this appliance: there is one at a time.
+
+    A command's is not: it may live.
+    """
+    ours = places.owner(loaded, "")
+    return lambda holder: holder.startswith(ours) and not holder.startswith(f"{ours}cli")
 
 
 async def _offer_setup_token(db: Database, loaded: Loaded) -> None:

@@ -53,6 +53,10 @@ def mail_spool(loaded: Loaded) -> Path:
     return loaded.paths.state / "mail"
 
 
+def backup_directory(loaded: Loaded) -> Path:
+    return Path(loaded.settings.backup.directory or loaded.paths.state / "backups")
+
+
 def control_socket(run: Path) -> Path:
     return socket_dir(run) / CONTROL_SOCKET
 

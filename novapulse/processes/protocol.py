@@ -66,6 +66,7 @@ class StrictProtocol(H11Protocol):
     def __init__(self, *arguments: Any, limits: Limits) -> None:
         super().__init__(*arguments)
         self.is_deaf = False
+        self.is_cut_short = False
         self._limits = limits
         self._is_over = False
         self._chunks: ChunkLines | None = None
@@ -236,6 +237,7 @@ class StrictProtocol(H11Protocol):
         """The answer is complete: on to the next request, or the end."""
         await self._close_stream()
         connection = self.connection
+        self.is_cut_short = connection.our_state is h11.SEND_BODY
         is_done = connection.our_state is h11.DONE and connection.their_state is h11.DONE
         if is_done and not self.is_deaf and not self.context.terminated.is_set():
             connection.start_next_cycle()
@@ -363,6 +365,9 @@ class StrictServer(TCPServer):
                     if not self.writer.is_closing():
                         self.writer.write(event.data)
                         await self.writer.drain()
+        elif self._http is not None and self._http.is_cut_short:
+            # Who reads nothing would never let an ordered end through.
+            self.writer.transport.abort()
         elif self._http is not None and self._http.is_deaf:
             self._end_answer()
         else:

@@ -12,14 +12,17 @@ from novapulse.core.jobs.bell import Bell
 from novapulse.core.mongo import Database
 from novapulse.core.networks import AddressPolicy
 from novapulse.core.outbound import OutboundClient, OutboundOptions
+from novapulse.core.pulse import keep_pulse
 from novapulse.core.redis import Cache
 from novapulse.core.secretfiles import WatchedSecret
 from novapulse.core.settings import Loaded
+from novapulse.core.tasks import end_all
 from novapulse.identity.refresh import load_refresh_key
 from novapulse.identity.service import Identity
 from novapulse.identity.tokens import load_token_keys, read_token_keys
 from novapulse.people import api_tokens
 from novapulse.processes import places
+from novapulse.processes.own_sockets import own_sockets
 from novapulse.stores.layout import MongoRole
 
 _LONGEST_REQUEST_SECONDS = 60.0
@@ -41,10 +44,11 @@ async def open_runtime(
     bell = Bell(cache)
     keys = load_key_ring(places.data_key_file(loaded))
     runtime = Runtime(settings=settings, db=db, cache=cache, bell=bell, keys=keys, clock=clock)
+    pulse = asyncio.create_task(keep_pulse(db, cache, state_directory=loaded.paths.state))
     try:
-        await cache.ping()  # so that its gauge tells the truth from the start
         yield runtime
     finally:
+        await end_all((pulse,))
         await bell.close()
         await cache.close()
         await db.close()
@@ -69,12 +73,12 @@ def add_identity(runtime: Runtime, loaded: Loaded) -> None:
 def outbound_client(loaded: Loaded) -> OutboundClient:
     """The only way out to addresses that users chose; needs a running loop."""
     webhooks = loaded.settings.webhooks
-    own = loaded.settings.server.address
-    policy = AddressPolicy(map(ip_network, webhooks.allow_networks), {(own.host, own.port)})
+    policy = AddressPolicy(map(ip_network, webhooks.allow_networks), own_sockets(loaded))
     options = OutboundOptions(
         connect_timeout_seconds=webhooks.connect_timeout_seconds,
         dns_timeout_seconds=webhooks.dns_timeout_seconds,
         https_only=webhooks.https_only,
+        egress_proxy=webhooks.egress_proxy or None,
     )
     return OutboundClient(policy, options)
 

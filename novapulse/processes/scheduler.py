@@ -5,18 +5,20 @@ repeated: a leader that was replaced while it slept does no harm.
 """
 
 import asyncio
+import os
 import threading
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 
 import structlog
 
 from novapulse.audit.sealer import Sealer, Trimmer
 from novapulse.core.context import Runtime
-from novapulse.core.errors import Unavailable
+from novapulse.core.errors import StorageFull, Unavailable
 from novapulse.core.events import EVENTS
 from novapulse.core.jobs import periodic, presence, stats, upkeep
 from novapulse.core.jobs.bell import Ear
@@ -24,18 +26,22 @@ from novapulse.core.leader import LEASE_SECONDS, RENEW_SECONDS, Leadership
 from novapulse.core.mongo import Document
 from novapulse.core.pump import Pump
 from novapulse.core.tasks import end_all
-from novapulse.core.telemetry import metrics
+from novapulse.core.telemetry import metricfiles, metrics
 from novapulse.invites.service import expire_invites
 from novapulse.processes import entry, places
 from novapulse.processes.entry import Child
-from novapulse.processes.features import PLANNERS
+from novapulse.processes.features import CHORES, PLANNERS
+from novapulse.processes.handoff import INSTANCE
 from novapulse.processes.runtime import open_runtime
+from novapulse.runs import planner as run_planner
+from novapulse.runs.upkeep import fail_orphans
 from novapulse.stores.layout import MongoRole
 from supervisor.control import ControlClient, ControlError
 
 log = structlog.get_logger("scheduler")
 SWEEP_SECONDS = 5.0
 PERIODIC_SECONDS = 5.0
+WORKFLOWS_SECONDS = 5.0
 TIDY_SECONDS = 15.0
 COUNT_SECONDS = 5.0
 SEAL_SECONDS = 2.0
@@ -66,10 +72,15 @@ class Scheduler:
                 self._pump_events(),
                 self._while_leading(self._take_back, SWEEP_SECONDS),
                 self._while_leading(self._enqueue_periodic, PERIODIC_SECONDS),
+                self._while_leading(self._run_workflows, WORKFLOWS_SECONDS),
                 self._while_leading(self._tidy, TIDY_SECONDS),
                 self._while_leading(self._count, COUNT_SECONDS),
                 self._while_leading(self._seal, SEAL_SECONDS),
                 self._while_leading(self._trim, TRIM_SECONDS),
+                *(
+                    self._while_leading(partial(self._do, chore), seconds)
+                    for chore, seconds in CHORES
+                ),
             )
         ]
         asked = asyncio.create_task(stopping.wait())
@@ -143,6 +154,11 @@ class Scheduler:
     async def _enqueue_periodic(self) -> None:
         await periodic.enqueue_due(self._runtime, now=self._runtime.clock())
 
+    async def _run_workflows(self) -> None:
+        now = self._runtime.clock()
+        await run_planner.start_scheduled(self._runtime, now=now)
+        await fail_orphans(self._runtime, now=now)
+
     async def _tidy(self) -> None:
         await expire_invites(self._runtime)
         settings = self._runtime.settings.queues
@@ -172,9 +188,31 @@ class Scheduler:
         days = max(settings.audit.keep_days, settings.webhooks.delivery_keep_days)
         await Trimmer(self._runtime, keep=timedelta(days=days)).trim()
 
+    async def _do(self, chore: Callable[[Runtime], Awaitable[object]]) -> None:
+        with suppress(StorageFull):  # what is left is done when there is room again
+            await chore(self._runtime)
+
     async def _ring_due(self) -> None:
         for queue in await upkeep.due_queues(self._runtime.db):
             self._runtime.bell.ring(queue)
+
+
+class Numbers:
+    """The metric files of this appliance's processes; those of the ended ones are folded."""
+
+    def __init__(self) -> None:
+        self._directory = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
+
+    def start(self, live_instances: Callable[[], list[str]]) -> None:
+        """For everybody who is gone already; our own file is a living one's."""
+        own = os.environ[INSTANCE]
+        metricfiles.fold_gone(self._directory, lambda: [own, *live_instances()])
+
+    def forget(self, instance: str) -> None:
+        try:
+            metricfiles.fold(self._directory, [instance])
+        except OSError as error:  # a full disk: the file stays, and is merged as it is
+            log.warning("metrics.not_folded", instance=instance, error=str(error))
 
 
 class Announcements:
@@ -212,18 +250,23 @@ async def serve(child: Child) -> None:
         announcements = Announcements(child)
         announcements.listen(endings.put_nowait)
         await scheduler.start(await asyncio.to_thread(announcements.live_instances))
+        numbers = Numbers()
+        await asyncio.to_thread(numbers.start, announcements.live_instances)
         child.on_settings(lambda loaded: runtime.adopt(loaded.settings))
         beat = asyncio.create_task(child.attend(stopping))
-        forgetting = asyncio.create_task(_forget_ended(scheduler, endings))
+        forgetting = asyncio.create_task(_forget_ended(scheduler, numbers, endings))
         child.link.ready()
         await scheduler.run(stopping)
         forgetting.cancel()
         beat.cancel()
 
 
-async def _forget_ended(scheduler: Scheduler, endings: asyncio.Queue[str]) -> None:
+async def _forget_ended(
+    scheduler: Scheduler, numbers: Numbers, endings: asyncio.Queue[str]
+) -> None:
     while True:
         instance = await endings.get()
+        numbers.forget(instance)
         await entry.until_available(partial(scheduler.forget, instance))
 
 

@@ -34,7 +34,7 @@ _PASSED_ON = (
     *("SSL_CERT_FILE", "SSL_CERT_DIR", "CREDENTIALS_DIRECTORY"),
 )
 # Queues whose job kinds exist; a consumer without any would only cost memory.
-QUEUES = ("email", "webhook")
+QUEUES = ("email", "webhook", "workflow", "report")
 STORE_STOP_SECONDS = 5.0
 
 
@@ -78,7 +78,7 @@ class _Table:
             program = find_store("redis-server", stores.redis_server)
             redis = redis_process(layout, program)
             # Through a child of ours that puts a damaged log aside, then becomes redis-server.
-            argv = (*_child("redis_server"), str(program))
+            argv = (*own_program("process", "redis_server"), str(program))
             specs.append(self._store("redis", redis, argv=argv, rank=_REDIS, env=self._environment))
         if self._settings.mongo.is_embedded:
             program = find_store("mongod", stores.mongod)
@@ -117,7 +117,7 @@ class _Table:
         return ProcessSpec(
             name="migrate",
             role="migrate",
-            argv=_child("migrate"),
+            argv=own_program("process", "migrate"),
             env=self._environment,
             needs=frozenset(self._needs_stores),
             readiness=ExitReadiness(),
@@ -172,7 +172,7 @@ class _Table:
         return ProcessSpec(
             name=name,
             role=role,
-            argv=_child(*role.split(":")),
+            argv=own_program("process", *role.split(":")),
             env=self._environment,
             needs=frozenset({"migrate", *self._needs_stores}),
             sockets=sockets,
@@ -183,6 +183,7 @@ class _Table:
         )
 
 
-def _child(*arguments: str) -> tuple[str, ...]:
-    """The start line of our own program in another role."""
-    return (sys.executable, "-m", "novapulse", "process", *arguments)
+def own_program(*arguments: str) -> tuple[str, ...]:
+    """The start line of another of our own verbs; a built program is its own interpreter."""
+    interpreter = () if getattr(sys, "frozen", False) else ("-m", "novapulse")
+    return (sys.executable, *interpreter, *arguments)

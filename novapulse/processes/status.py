@@ -4,7 +4,9 @@ import asyncio
 from typing import Any
 
 from novapulse import __version__
+from novapulse.alerts.store import AlertStore
 from novapulse.audit.store import AuditStore
+from novapulse.core import wire
 from novapulse.core.errors import Error, Unavailable
 from novapulse.core.health import Health, disk
 from novapulse.core.jobs import stats
@@ -31,8 +33,8 @@ def read_status(paths: Paths) -> dict[str, Any]:
     running = read_running(paths)
     rows = answer["processes"]
     is_migrated = any(row["role"] == "migrate" and row["state"] == "done" for row in rows)
-    reading = _stores_queues_and_audit(running, is_migrated=is_migrated)
-    stores, queues, unsealed = asyncio.run(reading)
+    reading = _stores_and_contents(running, is_migrated=is_migrated)
+    stores, queues, unsealed, alerts = asyncio.run(reading)
     is_well = all(check["status"] == "ok" for check in stores.values())
     state = answer["state"] if is_well or answer["state"] != "ready" else "degraded"
     document = {
@@ -48,6 +50,7 @@ def read_status(paths: Paths) -> dict[str, Any]:
         "stores": stores,
         "queues": queues,
         "audit": {"unsealed": unsealed},
+        "alerts": alerts,
         "disk": disk(running.paths.state),
     }
     return {"schema": 1, **conclude(document), **document}
@@ -66,10 +69,10 @@ def read_running(paths: Paths) -> Loaded:
     return read_handoff(paths.run / "settings.json")
 
 
-async def _stores_queues_and_audit(
+async def _stores_and_contents(
     loaded: Loaded, *, is_migrated: bool
-) -> tuple[dict[str, Any], dict[str, Any], int | None]:
-    """How many audit lines are not sealed is not known without MongoDB.
+) -> tuple[dict[str, Any], dict[str, Any], int | None, list[dict[str, Any]]]:
+    """How many audit lines are not sealed, and which alerts fire, is not known without MongoDB.
 
     Before the migrations there is no index yet that these questions could use.
     """
@@ -77,9 +80,10 @@ async def _stores_queues_and_audit(
         async with open_runtime(loaded, role=MongoRole.API) as runtime:
             stores = await Health(runtime, state_directory=loaded.paths.state).stores()
             if stores["mongodb"]["status"] != "ok" or not is_migrated:
-                return stores, {}, None
+                return stores, {}, None, []
             counts = await stats.counts(runtime.db)
             unsealed = await AuditStore(runtime.db).count_unsealed()
-            return stores, {queue.public_name: counts[queue] for queue in Queue}, unsealed
+            alerts = [wire.to_wire(one) for one in await AlertStore(runtime.db).firing()]
+            return stores, {queue.public_name: counts[queue] for queue in Queue}, unsealed, alerts
     except Error as error:
-        return {"mongodb": {"status": "down", "detail": error.detail}}, {}, None
+        return {"mongodb": {"status": "down", "detail": error.detail}}, {}, None, []

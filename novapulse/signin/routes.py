@@ -76,14 +76,14 @@ async def refresh(ctx: Context) -> Reply:
     return with_cookies(ctx, await service.refresh(ctx))
 
 
-@routes.add("POST", "/auth/logout", scope=Scope.PROFILE, returns=None)
+@routes.add("POST", "/auth/logout", scope=Scope.PROFILE, status=204)
 async def logout(ctx: Context) -> Reply:
     """End this session."""
     await service.logout(ctx)
     return _signed_out(ctx)
 
 
-@routes.add("POST", "/auth/logout-all", scope=Scope.PROFILE, returns=None)
+@routes.add("POST", "/auth/logout-all", scope=Scope.PROFILE, status=204)
 async def logout_everywhere(ctx: Context) -> Reply:
     """End every session of the caller."""
     await service.logout_everywhere(ctx)
@@ -119,7 +119,7 @@ async def me(ctx: Context) -> Me:
     return await profile.me(ctx)
 
 
-@routes.add("PATCH", "/auth/me", scope=Scope.PROFILE, returns=Me)
+@routes.add("PATCH", "/auth/me", scope=Scope.PROFILE, also=(202,), returns=Me)
 async def change_me(ctx: Context, body: ChangeProfile, *, if_match: int | None) -> Reply:
     """Change one's name; a new address has to be confirmed first (202) and needs a step-up."""
     changed = await profile.change(ctx, body, if_version=if_match)
@@ -140,7 +140,13 @@ async def change_password(ctx: Context, body: ChangePassword) -> None:
     await passwords.change(ctx, body)
 
 
-@routes.add("POST", "/auth/password/forgot", scope=None, limit="login", limit_group="links")
+@routes.add(
+    *("POST", "/auth/password/forgot"),
+    scope=None,
+    status=202,
+    limit="login",
+    limit_group="links",
+)
 async def forgot_password(ctx: Context, body: ForgotPassword) -> Reply:
     """Mail a link for a new password; always 202."""
     await passwords.forgot(ctx, body)

@@ -6,23 +6,21 @@ format of its releases, and what it can mend by itself (a cut-off end).
 
 import os
 import select
-import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
 from novapulse.core.clock import system_clock
 from novapulse.stores.find import clean_environment
 from novapulse.stores.layout import StoreLayout
+from novapulse.stores.process import death_with_parent
 
 _NAMES = ("appendonly.aof", "appendonlydir")  # up to Redis 6, from Redis 7 on
 _TRIAL_SOCKET = "redis-trial.sock"
 _TRIAL_SECONDS = 30.0
 _LOADED = b"eady to accept connections"
-_PR_SET_PDEATHSIG = 1
 
 
 def move_damaged_aof(layout: StoreLayout, program: Path) -> tuple[Path, ...]:
@@ -54,7 +52,7 @@ def _starts(layout: StoreLayout, program: Path, data: Path) -> bool:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            preexec_fn=_death_with_parent(),  # noqa: PLW1509 - only a system call
+            preexec_fn=death_with_parent(),  # noqa: PLW1509 - only a system call
         ) as trial:
             try:
                 return trial.stdout is not None and _gets_loaded(trial.stdout)
@@ -79,15 +77,3 @@ def _gets_loaded(output: IO[bytes]) -> bool:
         if _LOADED in said:
             return True
     return True
-
-
-def _death_with_parent() -> Callable[[], None]:
-    """For a trial that must not outlive us: it would go on serving the real data (prctl(2))."""
-    import ctypes
-
-    prctl = ctypes.CDLL(None).prctl  # looked up here: a forked child must not load libraries
-
-    def set_death_signal() -> None:
-        prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
-
-    return set_death_signal

@@ -33,6 +33,10 @@ _INVALID_REPLICA_SET_CONFIG = 93
 _NOT_YET_INITIALIZED = 94
 _CONFIGURATION_IN_PROGRESS = 109
 _USER_EXISTS = 51003
+_ROLE_EXISTS = 51002
+
+# Of the backup's user: to have former versions of rows kept for as long as it reads them.
+_HISTORY_ROLE = "novapulse-history"
 
 
 def bootstrap_mongod(layout: StoreLayout, *, timeout_seconds: float = 60.0) -> None:
@@ -50,6 +54,7 @@ def bootstrap_mongod(layout: StoreLayout, *, timeout_seconds: float = 60.0) -> N
             if is_new:
                 _make_admin(client, layout)
         with _connect(mongo_uri(layout, MongoRole.ADMIN)) as client:
+            _ensure_history_role(client)
             for role in MongoRole:
                 _ensure_user(client, layout, role)
     except ConnectionFailure as error:
@@ -136,6 +141,13 @@ def _make_admin(client: Client, layout: StoreLayout) -> None:
     _command_unless(client, command, _USER_EXISTS)
 
 
+def _ensure_history_role(client: Client) -> None:
+    actions = ["setParameter", "getParameter"]
+    privileges = [{"resource": {"cluster": True}, "actions": actions}]
+    command = {"createRole": _HISTORY_ROLE, "privileges": privileges, "roles": []}
+    _command_unless(client, command, _ROLE_EXISTS)
+
+
 def _ensure_user(client: Client, layout: StoreLayout, role: MongoRole) -> None:
     """Make the user, or bring password and rights up to date; usually it only looks."""
     wanted = _definition(layout, role)
@@ -175,7 +187,10 @@ def _rights(role: MongoRole, database: str) -> list[dict[str, str]]:
         case MongoRole.MIGRATE:
             return [read_write, {"role": "dbAdmin", "db": database}]
         case MongoRole.BACKUP:
-            return [{"role": "backup", "db": "admin"}]
+            names = ("backup", _HISTORY_ROLE)
+            return [{"role": name, "db": "admin"} for name in names]
+        case MongoRole.RESTORE:  # also into other databases than ours, to look into one
+            return [{"role": name, "db": "admin"} for name in ("restore", "backup")]
 
 
 def _pause(deadline: float, why: str) -> None:

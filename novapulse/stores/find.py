@@ -71,10 +71,15 @@ def find_store(name: Program, configured: str = "") -> Path:
     for directory in _directories():
         if _is_program(directory / name):
             return directory / name
+    if is_frozen := getattr(sys, "frozen", False):
+        shipped = Path(sys.executable).resolve().parent / "stores" / "bin"
+    else:
+        shipped = _checkout() / _DIRECTORIES[0] / "bin"
+    source = "take the archive with the stores" if is_frozen else "run `make setup` in a checkout"
     raise StoreMissing(
         f"{name} is not installed",
-        where=f"PATH and {_checkout() / _DIRECTORIES[0] / 'bin'}",
-        hint=f"run `make setup` in a checkout, or install {_requirement(name)}",
+        where=f"PATH and {shipped}",
+        hint=f"{source}, or install {_requirement(name)}",
     )
 
 

@@ -23,6 +23,7 @@ class MongoRole(StrEnum):
     WORKER = "worker"
     MIGRATE = "migrate"
     BACKUP = "backup"
+    RESTORE = "restore"
 
     @property
     def user(self) -> str:

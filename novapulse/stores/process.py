@@ -1,6 +1,7 @@
 """A store as something to start and to ask; how that is done is the caller's business."""
 
 import os
+import signal
 import socket
 import struct
 import time
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _CREDENTIALS = struct.Struct("3i")
+_PR_SET_PDEATHSIG = 1
 
 Verdict = Callable[[bytes], bool | None]
 
@@ -55,3 +57,15 @@ def find_server(
         raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     pid: int = _CREDENTIALS.unpack(raw)[0]
     return pid if serves else None
+
+
+def death_with_parent() -> Callable[[], None]:
+    """For a child that must not outlive the thread that starts it: to be run in it (prctl(2))."""
+    import ctypes
+
+    prctl = ctypes.CDLL(None).prctl  # looked up here: a forked child must not load libraries
+
+    def set_death_signal() -> None:
+        prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+
+    return set_death_signal

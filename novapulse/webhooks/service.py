@@ -1,113 +1,98 @@
-"""Use cases on webhooks; sending is in `delivery`."""
+"""Use cases on what was sent to webhooks: look at it, try one, replay, recover."""
 
-from collections.abc import Sequence
-from difflib import get_close_matches
+from datetime import datetime
 
 from novapulse.core import paging
 from novapulse.core.access import Scope
+from novapulse.core.clock import to_utc
 from novapulse.core.context import Context
-from novapulse.core.crypto import Place
-from novapulse.core.documents import new_object_id
 from novapulse.core.errors import Invalid
-from novapulse.core.events import CATALOGUE, matches
-from novapulse.core.outbound import OutboundClient
 from novapulse.core.paging import Listing
-from novapulse.webhooks import signing
+from novapulse.deliveries import service as deliveries
+from novapulse.deliveries import store as delivery_store
+from novapulse.deliveries.model import Attempt, Delivery, Health
+from novapulse.subscriptions import store as subscription_store
+from novapulse.subscriptions.store import SubscriptionStore
+from novapulse.webhooks import store
 from novapulse.webhooks.model import (
-    MAX_WEBHOOKS,
-    Attempt,
-    CreatedWebhook,
-    NewWebhook,
-    PageQuery,
-    SealedSecret,
-    Subscription,
-    TooManyWebhooks,
-    Webhook,
+    AttemptQuery,
+    DeliveryQuery,
+    DeliveryReplayed,
+    Recover,
+    Recovering,
+    Recovery,
+    RecoveryStarted,
 )
-from novapulse.webhooks.store import WEBHOOKS, WebhookStore
+from novapulse.webhooks.store import LogStore
 
 
-async def create_webhook(ctx: Context, command: NewWebhook) -> CreatedWebhook:
-    """Subscribe a URL; the answer is the only one that shows the signing secret.
+async def list_attempts(ctx: Context, webhook_id: str, query: AttemptQuery) -> Listing[Attempt]:
+    """What was sent to a webhook and answered, newest first. Raises NotFound."""
+    ctx.require(Scope.WEBHOOKS_READ)
+    await SubscriptionStore(ctx.read()).get(webhook_id)
+    rows = await LogStore(ctx.read()).page_of_attempts(webhook_id, query)
+    return paging.listing(rows, query.limit)
 
-    Raises Invalid for a URL that may not be called.
+
+async def list_deliveries(ctx: Context, webhook_id: str, query: DeliveryQuery) -> Listing[Delivery]:
+    """The events that a webhook got or is to get, newest first. Raises NotFound."""
+    ctx.require(Scope.WEBHOOKS_READ)
+    await SubscriptionStore(ctx.read()).get(webhook_id)
+    rows = await LogStore(ctx.read()).page_of_deliveries(webhook_id, query)
+    return paging.listing(rows, query.limit)
+
+
+async def get_health(ctx: Context, webhook_id: str) -> Health:
+    """How a webhook does, as far as anything was sent to it. Raises NotFound."""
+    ctx.require(Scope.WEBHOOKS_READ)
+    await SubscriptionStore(ctx.read()).get(webhook_id)
+    found = await delivery_store.health_of(ctx.read(), [webhook_id])
+    return found.get(webhook_id, Health())
+
+
+async def send_test(ctx: Context, webhook_id: str) -> Attempt:
+    """Send `webhook.test` at once, whatever the webhook asked for. Raises NotFound."""
+    ctx.require(Scope.WEBHOOKS_WRITE)
+    return await deliveries.send_test(ctx, webhook_id)
+
+
+async def replay(ctx: Context, delivery_id: str) -> Delivery:
+    """Deliver the same event once more; raises NotFound or NotReplayable."""
+    ctx.require(Scope.WEBHOOKS_WRITE)
+    async with ctx.transaction() as tx:
+        made = await deliveries.replay(ctx, delivery_id)
+        tx.record(DeliveryReplayed(delivery=made))
+    return made
+
+
+async def recover(ctx: Context, webhook_id: str, command: Recover) -> Recovering:
+    """Deliver anew what failed or was held in a span of time, in the background.
+
+    Raises NotFound, WebhookInactive, or Invalid for a span that is too old or empty.
     """
     ctx.require(Scope.WEBHOOKS_WRITE)
-    _check_patterns(command.events)
-    settings = ctx.runtime.settings.webhooks
-    await ctx.runtime.feature(OutboundClient).vet(command.url, resolve=True)
-    now = ctx.now()
-    webhook = Webhook(
-        id=new_object_id(),
-        url=command.url,
-        events=tuple(dict.fromkeys(command.events)),
-        retries=command.retries,
-        is_active=command.is_active,
-        description=command.description,
-        timeout_seconds=command.timeout_seconds or round(settings.timeout_seconds),
-        created_at=now,
-        updated_at=now,
-    )
-    secret = signing.new_secret()
-    secret_id = new_object_id()
-    place = _place(webhook.id, secret_id, ctx.company_id)
-    sealed = ctx.runtime.keys.seal(secret.encode(), place)
+    since = _moment("since", command.since)
+    until = None if command.until is None else _moment("until", command.until)
     async with ctx.transaction() as tx:
-        webhooks = WebhookStore(tx)
-        if await webhooks.count(limit=MAX_WEBHOOKS) >= MAX_WEBHOOKS:
-            raise TooManyWebhooks()
-        await webhooks.insert(webhook, SealedSecret(secret_id, sealed, now))
-    fields = {name: getattr(webhook, name) for name in webhook.__struct_fields__}
-    return CreatedWebhook(**fields, secret=secret)
+        webhook = (await SubscriptionStore(tx).get(webhook_id)).webhook
+        job_id = await deliveries.recover(ctx, webhook_id, since=since, until=until)
+        recovery = Recovery(since=since, until=until, job_id=job_id)
+        tx.record(RecoveryStarted(webhook=webhook, recovery=recovery))
+    return Recovering(job_id=job_id)
 
 
-def _check_patterns(patterns: Sequence[str]) -> None:
-    """Raises Invalid for a pattern that no event can match: a typo would be silent for ever."""
-    for position, pattern in enumerate(patterns):
-        if any(matches(pattern, event_type) for event_type in CATALOGUE):
-            continue
-        nearest = get_close_matches(pattern, CATALOGUE, n=1)
-        hint = f"; did you mean {nearest[0]}?" if nearest else ""
-        raise Invalid.field(f"events[{position}]", f"there is no event {pattern!r}{hint}")
+async def acting_on_webhook(ctx: Context, webhook_id: str) -> Context:
+    """The operator's context in the company of a webhook; raises NotFound."""
+    return ctx.on_company(await subscription_store.company_of(ctx.runtime.db, webhook_id))
 
 
-async def get_webhook(ctx: Context, webhook_id: str) -> Webhook:
-    """Raises NotFound."""
-    ctx.require(Scope.WEBHOOKS_READ)
-    return (await WebhookStore(ctx.read()).get(webhook_id)).webhook
+async def acting_on_delivery(ctx: Context, delivery_id: str) -> Context:
+    """The operator's context in the company of a delivery; raises NotFound."""
+    return ctx.on_company(await store.company_of(ctx.runtime.db, delivery_id))
 
 
-async def list_webhooks(ctx: Context, query: PageQuery) -> Listing[Webhook]:
-    """The company's webhooks, newest first."""
-    ctx.require(Scope.WEBHOOKS_READ)
-    return paging.listing(await WebhookStore(ctx.read()).page(query), query.limit)
-
-
-async def delete_webhook(ctx: Context, webhook_id: str, *, if_version: int | None = None) -> None:
-    """Unsubscribe; what is still on its way is discarded. Raises NotFound, VersionConflict."""
-    ctx.require(Scope.WEBHOOKS_WRITE)
-    async with ctx.transaction() as tx:
-        await WebhookStore(tx).delete(webhook_id, if_version=if_version)
-
-
-async def list_attempts(ctx: Context, webhook_id: str, query: PageQuery) -> Listing[Attempt]:
-    """What was sent to a webhook and answered, newest first; raises NotFound."""
-    ctx.require(Scope.WEBHOOKS_READ)
-    webhooks = WebhookStore(ctx.read())
-    await webhooks.get(webhook_id)
-    return paging.listing(await webhooks.page_of_attempts(webhook_id, query), query.limit)
-
-
-def open_secrets(ctx: Context, subscription: Subscription) -> list[str]:
-    """The secrets that sign now, newest first."""
-    keys = ctx.runtime.keys
-    return [
-        keys.open(
-            secret.sealed, _place(subscription.webhook.id, secret.id, subscription.company_id)
-        ).decode()
-        for secret in subscription.secrets
-    ]
-
-
-def _place(webhook_id: str, secret_id: str, company_id: str) -> Place:
-    return Place(WEBHOOKS, webhook_id, f"secrets.{secret_id}", company_id)
+def _moment(name: str, value: datetime) -> datetime:
+    try:
+        return to_utc(value)
+    except OverflowError as error:
+        raise Invalid.field(name, "is out of range") from error

@@ -1,144 +1,118 @@
-"""Every query on webhooks, deliveries and attempts."""
+"""Reading what was sent: the log of attempts and the list of deliveries, in one company."""
 
-from collections.abc import Sequence
-from datetime import datetime, timedelta
 from typing import Any
 
-import msgspec
+from novapulse.core import paging
+from novapulse.core.documents import from_document
+from novapulse.core.errors import NotFound
+from novapulse.core.mongo import Database, Document, TenantSession
+from novapulse.deliveries.model import Attempt, Delivery, DeliveryState
+from novapulse.deliveries.store import ATTEMPTS, DELIVERIES, ONCE, STATE, sending_ids
+from novapulse.webhooks.model import AttemptQuery, DeliveryQuery, LogQuery
 
-from novapulse.core import paging, wire
-from novapulse.core.documents import from_document, to_document
-from novapulse.core.errors import NotFound, VersionConflict
-from novapulse.core.events import EVENTS
-from novapulse.core.mongo import Binary, Database, TenantSession, UpdateOne
-from novapulse.webhooks.model import (
-    Attempt,
-    Delivery,
-    DeliveryState,
-    PageQuery,
-    SealedSecret,
-    Subscription,
-    Webhook,
-)
+NEWEST, _EVENT, _CLASS, _STATUS, _ONE_EVENT = "newest", "event", "class", "status", "one_event"
+_WAITING = (DeliveryState.PENDING, DeliveryState.RETRY)
 
-WEBHOOKS = "webhooks"
-DELIVERIES = "webhook_deliveries"
-ATTEMPTS = "webhook_attempts"
 
-_NEWEST = [("companyId", 1), ("webhookId", 1), ("createdAt", -1), ("_id", -1)]
-_EXPIRY = {"name": "expiry", "keys": [("expiresAt", 1)], "expireAfterSeconds": 0}
+def _index(name: str, *fields: str) -> Document:
+    """Newest first among the rows of a webhook that are alike in `fields`."""
+    keys = [("companyId", 1), ("webhookId", 1), *((field, 1) for field in fields)]
+    return {"name": name, "keys": [*keys, ("createdAt", -1), ("_id", -1)]}
+
+
 INDEXES: dict[str, tuple[dict[str, Any], ...]] = {
-    WEBHOOKS: ({"name": "newest", "keys": [("companyId", 1), ("createdAt", -1), ("_id", -1)]},),
-    DELIVERIES: ({"name": "newest", "keys": _NEWEST}, _EXPIRY),
-    ATTEMPTS: ({"name": "newest", "keys": _NEWEST}, _EXPIRY),
+    DELIVERIES: (_index(NEWEST), _index(_EVENT, "event")),
+    ATTEMPTS: (
+        _index(NEWEST),
+        _index(_EVENT, "event"),
+        _index(_CLASS, "class"),
+        _index(_STATUS, "status"),
+        _index(_ONE_EVENT, "eventId"),
+    ),
 }
 
 
-class WebhookStore:
+class LogStore:
+    """Every list goes by an index that its filters name; of several, by the narrowest."""
+
     def __init__(self, session: TenantSession) -> None:
-        self._company_id = session.company_id
-        self._rows = session.rows(WEBHOOKS)
+        self._session = session
         self._attempts = session.rows(ATTEMPTS)
         self._deliveries = session.rows(DELIVERIES)
-        self._events = session.rows(EVENTS)
 
-    async def insert(self, webhook: Webhook, secret: SealedSecret) -> None:
-        document = to_document(webhook)
-        document["secrets"] = [msgspec.to_builtins(secret, builtin_types=(datetime,))]
-        await self._rows.insert(document)
-
-    async def count(self, *, limit: int) -> int:
-        return await self._rows.count({}, limit=limit)
-
-    async def get(self, webhook_id: str) -> Subscription:
-        """Raises NotFound."""
-        document = await self._rows.find_one({"_id": webhook_id})
-        if document is None:
-            raise NotFound("There is no such webhook")
-        return Subscription(
-            webhook=from_document(document, Webhook),
-            company_id=self._company_id,
-            secrets=tuple(wire.convert(row, SealedSecret) for row in document["secrets"]),
-        )
-
-    async def page(self, query: PageQuery) -> list[Webhook]:
-        found = await self._rows.find(
-            paging.after(query.cursor), sort=paging.NEWEST_FIRST, limit=query.limit + 1
-        )
-        return [from_document(document, Webhook) for document in found]
-
-    async def delete(self, webhook_id: str, *, if_version: int | None) -> None:
-        """Raises NotFound or VersionConflict."""
-        webhook = (await self.get(webhook_id)).webhook
-        if if_version is not None and webhook.version != if_version:
-            raise VersionConflict()
-        await self._rows.delete_one({"_id": webhook_id})
-
-    async def page_of_attempts(self, webhook_id: str, query: PageQuery) -> list[Attempt]:
+    async def page_of_attempts(self, webhook_id: str, query: AttemptQuery) -> list[Attempt]:
+        where = _common(webhook_id, query)
+        index = _EVENT if query.event else NEWEST
+        if query.result is not None:
+            where["class"], index = str(query.result), _CLASS
+        if query.status is not None:
+            where["status"], index = query.status, _STATUS
+        if query.delivery_id is not None:
+            # All attempts of a delivery are of its event.
+            delivery = await self._deliveries.find_one({"_id": query.delivery_id})
+            if delivery is None or where.get("eventId", delivery["eventId"]) != delivery["eventId"]:
+                return []
+            where |= {"eventId": delivery["eventId"], "deliveryId": query.delivery_id}
+        if "eventId" in where:
+            index = _ONE_EVENT
         found = await self._attempts.find(
-            {"webhookId": webhook_id, **paging.after(query.cursor)},
+            where,
             sort=paging.NEWEST_FIRST,
             limit=query.limit + 1,
+            hint=index,
         )
         return [from_document(document, Attempt) for document in found]
 
-    async def find_body(self, event_id: str) -> bytes | None:
-        """The event's payload as it was stored for its first delivery."""
-        row = await self._events.find_one({"_id": event_id}, projection={"body": 1})
-        return bytes(row["body"]) if row and "body" in row else None
-
-
-class DeliveryLog:
-    """Writes of the dispatcher and the planner, in batches across companies."""
-
-    def __init__(self, db: Database, *, keep_attempts: timedelta, keep: timedelta) -> None:
-        self._db = db
-        self._keep_attempts = keep_attempts
-        self._keep = keep
-
-    async def add_attempts(self, rows: Sequence[tuple[str, Attempt]]) -> None:
-        """`(company id, attempt)` each; a repeat of the same attempt is one row."""
-        documents = [
-            {
-                **to_document(attempt),
-                "companyId": company_id,
-                "expiresAt": attempt.created_at + self._keep_attempts,
-            }
-            for company_id, attempt in rows
-        ]
-        await self._db.platform(ATTEMPTS).insert_missing(documents)
-
-    async def add_deliveries(self, rows: Sequence[tuple[str, Delivery]]) -> None:
-        documents = [
-            {
-                **to_document(delivery),
-                "companyId": company_id,
-                "expiresAt": delivery.created_at + self._keep,
-            }
-            for company_id, delivery in rows
-        ]
-        await self._db.platform(DELIVERIES).insert_missing(documents)
-
-    async def set_state(self, delivery_id: str, state: DeliveryState, at: datetime) -> None:
-        change = {"$set": {"state": str(state), "updatedAt": at}}
-        await self._db.platform(DELIVERIES).update_one({"_id": delivery_id}, change)
-
-    async def keep_bodies(self, bodies: dict[str, bytes]) -> None:
-        """Store payloads once: every attempt and replay sends these bytes."""
-        writes = [
-            UpdateOne(
-                {"_id": event_id, "body": {"$exists": False}}, {"$set": {"body": Binary(body)}}
-            )
-            for event_id, body in bodies.items()
-        ]
-        await self._db.platform(EVENTS).bulk(writes)
-
-    async def subscribers(self, company_ids: Sequence[str]) -> dict[str, list[Webhook]]:
-        """The active webhooks of these companies."""
-        found = await self._db.platform(WEBHOOKS).find(
-            {"companyId": {"$in": list(company_ids)}, "isActive": True}, limit=100_000
+    async def page_of_deliveries(self, webhook_id: str, query: DeliveryQuery) -> list[Delivery]:
+        where = _common(webhook_id, query)
+        index = _EVENT if query.event else NEWEST
+        sending = await sending_ids(self._session)
+        if query.state is DeliveryState.SENDING:
+            where["_id"] = {"$in": sorted(sending)}
+            index = "_id_"
+        elif query.state is not None:
+            where["state"] = str(query.state)
+            if query.state in _WAITING:
+                where["_id"] = {"$nin": sorted(sending)}
+            # Most have been delivered: those are found by any index.
+            index = index if query.state is DeliveryState.DELIVERED else STATE
+        if query.event_id is not None:
+            index = ONCE
+        found = await self._deliveries.find(
+            where,
+            sort=paging.NEWEST_FIRST,
+            limit=query.limit + 1,
+            hint=index,
         )
-        table: dict[str, list[Webhook]] = {}
-        for row in found:
-            table.setdefault(row["companyId"], []).append(from_document(row, Webhook))
-        return table
+        return [from_document(_as_of_now(document, sending), Delivery) for document in found]
+
+
+async def company_of(db: Database, delivery_id: str) -> str:
+    """Whose delivery it is; raises NotFound."""
+    rows = db.platform(DELIVERIES)
+    found = await rows.find_one({"_id": delivery_id}, projection={"companyId": 1})
+    if found is None:
+        raise NotFound("There is no such delivery")
+    return str(found["companyId"])
+
+
+def _common(webhook_id: str, query: LogQuery) -> Document:
+    """The filter that both lists have."""
+    where: Document = {"webhookId": webhook_id}
+    parts = paging.NEWEST.beyond(query.cursor)
+    if span := query.span():
+        parts.append({"createdAt": span})
+    if parts:
+        where["$and"] = parts
+    if query.event is not None:
+        where["event"] = query.event
+    if query.event_id is not None:
+        where["eventId"] = query.event_id
+    return where
+
+
+def _as_of_now(document: Document, sending: set[str]) -> Document:
+    """A waiting delivery whose job runs is being sent."""
+    if document["_id"] in sending and document["state"] in map(str, _WAITING):
+        return {**document, "state": str(DeliveryState.SENDING)}
+    return document

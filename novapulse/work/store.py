@@ -1,30 +1,41 @@
-"""Every query on tasks, inside one company."""
+"""Every query on tasks, their comments and their events, inside one company."""
 
 from typing import Any
 
 from novapulse.core import paging
 from novapulse.core.documents import from_document, to_document
 from novapulse.core.errors import NotFound, VersionConflict
+from novapulse.core.events import EVENTS
 from novapulse.core.mongo import Document, TenantSession
+from novapulse.work import reading
+from novapulse.work.discussion import Activity, Comment, DiscussionQuery
 from novapulse.work.model import Task, TaskQuery
+from novapulse.work.words import beginnings, long_words
 
 TASKS = "tasks"
-# Members are looked up in identity's collection: ids of other companies do not exist there.
-_USERS = "users"
+COMMENTS = "comments"
+# Projects are another feature's; here they are looked up only.
+_PROJECTS = "projects"
 
 INDEXES: dict[str, tuple[dict[str, Any], ...]] = {
-    TASKS: (
-        {"name": "newest", "keys": [("companyId", 1), ("createdAt", -1), ("_id", -1)]},
+    TASKS: reading.INDEXES,
+    COMMENTS: (
         {
-            "name": "assignee",
-            "keys": [("companyId", 1), ("assigneeId", 1), ("createdAt", -1), ("_id", -1)],
-        },
-        {
-            "name": "status",
-            "keys": [("companyId", 1), ("status", 1), ("createdAt", -1), ("_id", -1)],
+            "name": "task",
+            "keys": [("companyId", 1), ("taskId", 1), ("createdAt", -1), ("_id", -1)],
         },
     ),
 }
+
+
+def task_document(task: Task) -> Document:
+    """The row of a task, with what its lists are read by."""
+    return {
+        **to_document(task),
+        reading.PARTIES: sorted({task.created_by, task.assignee_id or task.created_by}),
+        reading.BEGINNINGS: beginnings(task.title),
+        reading.LONG_WORDS: long_words(task.title),
+    }
 
 
 class TaskStore:
@@ -33,16 +44,17 @@ class TaskStore:
     def __init__(self, session: TenantSession, *, own: str | None = None) -> None:
         self._session = session
         self._rows = session.rows(TASKS)
-        self._own: Document = {}
-        if own is not None:
-            self._own = {"$and": [{"$or": [{"createdBy": own}, {"assigneeId": own}]}]}
+        self._own = own
 
     async def insert(self, task: Task) -> None:
-        await self._rows.insert(to_document(task))
+        await self._rows.insert(task_document(task))
 
     async def get(self, task_id: str) -> Task:
         """Raises NotFound."""
-        document = await self._rows.find_one({"_id": task_id, **self._own})
+        where = {"_id": task_id}
+        if self._own is not None:
+            where[reading.PARTIES] = self._own
+        document = await self._rows.find_one(where)
         if document is None:
             raise NotFound("There is no such task")
         return from_document(document, Task)
@@ -50,24 +62,61 @@ class TaskStore:
     async def replace(self, task: Task, *, if_version: int) -> None:
         """Save over version `if_version`; raises VersionConflict when it is another by now."""
         where = {"_id": task.id, "version": if_version}
-        if not await self._rows.replace(where, to_document(task)):
+        if not await self._rows.replace(where, task_document(task)):
             raise VersionConflict()
 
+    async def delete(self, task: Task) -> None:
+        """With its comments; raises VersionConflict when it is another version by now."""
+        where = {"_id": task.id, "version": task.version}
+        if not await self._rows.delete_one(where):
+            raise VersionConflict()
+        await self._session.rows(COMMENTS).delete_many({"taskId": task.id})
+
     async def page(self, query: TaskQuery) -> list[Task]:
-        """One more than the page holds, when there are more; newest first."""
-        named = {
-            "status": query.status and str(query.status),
-            "priority": query.priority and str(query.priority),
-            "assigneeId": query.assignee_id,
-        }
-        where = {name: value for name, value in named.items() if value is not None}
+        """One more than the page holds, when there are more."""
+        chosen = reading.scan_of(query, own=self._own)
+        # What only lists are read by comes along: leaving it out costs the database more.
         found = await self._rows.find(
-            {**where, **self._own, **paging.after(query.cursor)},
-            sort=paging.NEWEST_FIRST,
-            limit=query.limit + 1,
+            chosen.where, sort=chosen.order.sort, limit=query.limit + 1, hint=chosen.index
         )
         return [from_document(document, Task) for document in found]
 
-    async def has_member(self, user_id: str) -> bool:
-        """Whether this is a user of the company."""
-        return await self._session.rows(_USERS).find_one({"_id": user_id}) is not None
+    async def find_project_status(self, project_id: str) -> str | None:
+        """The status of a project of the company."""
+        where = {"_id": project_id}
+        found = await self._session.rows(_PROJECTS).find_one(where, projection={"status": 1})
+        return None if found is None else str(found["status"])
+
+
+class DiscussionStore:
+    """The comments and the events of one task."""
+
+    def __init__(self, session: TenantSession, *, task_id: str) -> None:
+        self._session = session
+        self._rows = session.rows(COMMENTS)
+        self._task_id = task_id
+
+    async def insert(self, comment: Comment) -> None:
+        # A write to the task too: it can not be deleted meanwhile and leave the comment behind.
+        touch = {"$set": {"commentedAt": comment.created_at}}
+        if not await self._session.rows(TASKS).update_one({"_id": self._task_id}, touch):
+            raise NotFound("There is no such task")
+        await self._rows.insert(to_document(comment))
+
+    async def page(self, query: DiscussionQuery) -> list[Comment]:
+        parts: list[Document] = [{"taskId": self._task_id}, *paging.NEWEST.beyond(query.cursor)]
+        found = await self._rows.find(
+            {"$and": parts}, sort=paging.NEWEST_FIRST, limit=query.limit + 1, hint="task"
+        )
+        return [from_document(document, Comment) for document in found]
+
+    async def activity(self, query: DiscussionQuery) -> list[Activity]:
+        """What the task's events tell, newest first, as long as events are kept."""
+        parts: list[Document] = [
+            {"resourceId": self._task_id},
+            *paging.NEWEST.beyond(query.cursor),
+        ]
+        found = await self._session.rows(EVENTS).find(
+            {"$and": parts}, sort=paging.NEWEST_FIRST, limit=query.limit + 1, hint="resource"
+        )
+        return [Activity.of(row) for row in found]

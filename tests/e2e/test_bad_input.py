@@ -58,6 +58,12 @@ class Ground:
             "foreign_task": self.stranger.create_task("Theirs")["id"],
             "foreign_webhook": self.stranger.post("/webhooks", hook).must(201)["id"],
             "foreign_user": self.stranger.get("/auth/me").must(200)["id"],
+            "project": self.admin.post("/projects", {"name": "Ours"}).must(201)["id"],
+            "foreign_project": self.stranger.post("/projects", {"name": "Theirs"}).must(201)["id"],
+            "department": self.admin.post("/departments", {"name": "Ours"}).must(201)["id"],
+            "foreign_department": self.stranger.post("/departments", {"name": "Theirs"}).must(201)[
+                "id"
+            ],
             "unknown": UNKNOWN,
         }
 
@@ -140,6 +146,19 @@ def search(name: str, query: str, path: str) -> Row:
     return Row(name, 422, f"GET /tasks?{query}", path=path)
 
 
+def project(name: str, body: Any, path: str) -> Row:
+    """A project that can not be created, for the value at `path`."""
+    return Row(name, 422, "POST /projects", body, path=path)
+
+
+def department(name: str, body: Any, path: str) -> Row:
+    return Row(name, 422, "POST /departments", body, path=path)
+
+
+def comment(name: str, body: Any, path: str) -> Row:
+    return Row(name, 422, "POST /tasks/{task}/comments", body, path=path)
+
+
 def login(name: str, body: Any, path: str) -> Row:
     return Row(name, 422, "POST /auth/login", body, NOBODY, path=path)
 
@@ -162,6 +181,7 @@ BODIES = [
     unread("a key twice, once escaped", b'{"title":"x","\\u0074itle":"y"}'),
     unread("a key twice inside", b'{"title":"x","labels":[{"a":1,"a":2}]}'),
     unread("NaN", b'{"title":NaN}'),
+    unread("an infinity", b'{"title":-Infinity}'),
     unread("a lone surrogate", b'{"title":"\\ud800"}'),
     unread("NUL, escaped", b'{"title":"a\\u0000b"}'),
     unread("NUL", b'{"title":"a\0b"}'),
@@ -195,6 +215,9 @@ BODIES = [
     task("an operator for an assignee", {"title": "x", "assigneeId": {"$ne": 1}}, "assigneeId"),
     task("an unknown assignee", {"title": "x", "assigneeId": "{unknown}"}, "assigneeId"),
     task("a foreign assignee", {"title": "x", "assigneeId": "{foreign_user}"}, "assigneeId"),
+    task("an operator for a project", {"title": "x", "projectId": {"$ne": 1}}, "projectId"),
+    task("an unknown project", {"title": "x", "projectId": "{unknown}"}, "projectId"),
+    task("a foreign project", {"title": "x", "projectId": "{foreign_project}"}, "projectId"),
     task("an integer over 2^53", b'{"title":9007199254740993}', "title"),
     task("a number out of range", b'{"title":"x","dueAt":1e999}', "dueAt"),
     *(
@@ -205,6 +228,37 @@ BODIES = [
             *("2026-01-01T00:00:00+99:00", "10000-01-01T00:00:00Z", 1_767_225_600),
         )
     ),
+]
+
+WORK = [
+    project("a project without a name", {}, "name"),
+    project("a project's name of 121 characters", {"name": "x" * 121}, "name"),
+    project("a project's made-up status", {"name": "x", "status": "gone"}, "status"),
+    project("a project's operator", {"name": "x", "$set": {"status": "archived"}}, "$set"),
+    project("an unknown member", {"name": "x", "memberIds": ["{unknown}"]}, "memberIds[0]"),
+    project("a foreign member", {"name": "x", "memberIds": ["{foreign_user}"]}, "memberIds[0]"),
+    project("501 members", {"name": "x", "memberIds": [UNKNOWN] * 501}, "memberIds"),
+    project(
+        "an end before the start",
+        {"name": "x", "startsAt": "2026-01-02T00:00:00Z", "endsAt": "2026-01-01T00:00:00Z"},
+        "endsAt",
+    ),
+    department("a department without a name", {}, "name"),
+    department("a foreign leader", {"name": "x", "managerId": "{foreign_user}"}, "managerId"),
+    department("an operator for a leader", {"name": "x", "managerId": {"$ne": 1}}, "managerId"),
+    Row(
+        "a department's name again",
+        409,
+        "POST /departments",
+        {"name": "OURS"},
+        code="department_exists",
+    ),
+    comment("an empty comment", {"body": ""}, "body"),
+    comment("a comment of 10,001 characters", {"body": "x" * 10_001}, "body"),
+    comment("an operator for a comment", {"body": {"$gt": ""}}, "body"),
+    comment("a comment in another's name", {"body": "x", "authorId": UNKNOWN}, "authorId"),
+    comment("51 mentions", {"body": " ".join(f"@a@{n}.example" for n in range(51))}, "body"),
+    Row("a comment with NUL", 400, "POST /tasks/{task}/comments", b'{"body":"a\\u0000"}'),
 ]
 
 SEARCHES = [
@@ -222,6 +276,17 @@ SEARCHES = [
     search("an operator in a value", "status=%7B%22$ne%22:1%7D", "status"),
     search("a made-up status", "status=finished", "status"),
     search("an id of no shape", "assigneeId=me", "assigneeId"),
+    search("a search without a word", "q=.*", "q"),
+    search("a long search", "q=" + "x" * 101, "q"),
+    search("a made-up order", "sort=title", "sort"),
+    search("a pattern as an operator", "q[$regex]=.*", "q[$regex]"),
+    search("a due time in words", "dueBefore=tomorrow", "dueBefore"),
+    search("a due time without a zone", "dueAfter=2026-01-01T00:00:00", "dueAfter"),
+    search("a time beyond all calendars", "dueAfter=0001-01-01T00:00:00%2B09:00", "dueAfter"),
+    search("an empty label", "label=", "label"),
+    Row("projects of a made-up status", 422, "GET /projects?status=gone", path="status"),
+    Row("departments of nobody", 422, "GET /departments?memberId=me", path="memberId"),
+    Row("activity from a made-up place", 422, "GET /tasks/{task}/activity?cursor=x", path="cursor"),
     search("a cursor that is none", "cursor=abc", "cursor"),
     search("a long cursor", "cursor=" + "a" * 500, "cursor"),
     search("a value that is not UTF-8", "status=%FF", "status"),
@@ -242,6 +307,15 @@ PLACES = [
     Row("an unknown id", 404, "GET /tasks/{unknown}"),
     Row("a foreign task", 404, "GET /tasks/{foreign_task}"),
     Row("a change to a foreign task", 404, "PATCH /tasks/{foreign_task}", {"title": "x"}),
+    Row("a foreign task to delete", 404, "DELETE /tasks/{foreign_task}"),
+    Row("a foreign task's comments", 404, "GET /tasks/{foreign_task}/comments"),
+    Row("a comment on a foreign task", 404, "POST /tasks/{foreign_task}/comments", {"body": "x"}),
+    Row("a foreign task's activity", 404, "GET /tasks/{foreign_task}/activity"),
+    Row("a foreign project", 404, "GET /projects/{foreign_project}"),
+    Row("a change to a foreign project", 404, "PATCH /projects/{foreign_project}", {"name": "x"}),
+    Row("a foreign project to archive", 404, "DELETE /projects/{foreign_project}"),
+    Row("a foreign department", 404, "GET /departments/{foreign_department}"),
+    Row("a foreign department to delete", 404, "DELETE /departments/{foreign_department}"),
     Row("a foreign webhook", 404, "GET /webhooks/{foreign_webhook}"),
     Row("a foreign webhook to delete", 404, "DELETE /webhooks/{foreign_webhook}"),
     Row("a foreign webhook's log", 404, "GET /webhooks/{foreign_webhook}/logs"),
@@ -266,8 +340,16 @@ FIELDS = [
     ),
     Row("a compressed body", 415, "POST /tasks", b"\x1f\x8b", {"Content-Encoding": "gzip"}),
     Row("a body over 1 MiB", 413, "POST /tasks", b" " * 1_048_577),
+    Row(
+        "chunks over 1 MiB",
+        413,
+        "POST /tasks",
+        b"100001\r\n" + b" " * 0x100001 + b"\r\n0\r\n\r\n",
+        {"Transfer-Encoding": "chunked", "Content-Length": LEFT_OUT},
+    ),
     Row("a promise of 10 GB", 413, "POST /tasks", b"", {"Content-Length": "10000000000"}),
     Row("a length that is no number", 400, "POST /tasks", b"{}", {"Content-Length": "0x2"}),
+    Row("two lengths", 400, "POST /tasks", b"{}", {"content-length": "3"}),
     Row("a length and chunks", 400, "POST /tasks", b"0\r\n\r\n", {"Transfer-Encoding": "chunked"}),
     Row(
         "a bad chunk",
@@ -280,8 +362,12 @@ FIELDS = [
     Row("a space before the colon", 400, "GET /tasks", fields={"X-Any ": "x"}),
     Row("a control character in a field", 400, "GET /tasks", fields={"X-Any": "a\x01"}),
     Row("150 fields", 431, "GET /tasks", fields={f"X-{n}": "x" for n in range(150)}),
+    Row("16 KiB in 90 fields", 431, "GET /tasks", fields={f"X-{n}": "x" * 200 for n in range(90)}),
     Row("a field of 40 KiB", 431, "GET /tasks", fields={"X-Any": "x" * 40_960}),
     Row("a version that is none", 412, "PATCH /tasks/{task}", {"title": "x"}, {"If-Match": '"x"'}),
+    Row("a stale task to delete", 412, "DELETE /tasks/{task}", fields={"If-Match": '"99"'}),
+    Row("a stale project", 412, "DELETE /projects/{project}", fields={"If-Match": '"99"'}),
+    Row("a stale department", 412, "DELETE /departments/{department}", fields={"If-Match": '"9"'}),
     Row("a stale version", 412, "PATCH /tasks/{task}", {"title": "x"}, {"If-Match": '"99"'}),
     Row(
         "a long idempotency key", 422, "POST /tasks", {"title": "x"}, {"Idempotency-Key": "k" * 300}
@@ -289,6 +375,7 @@ FIELDS = [
     Row("no credentials", 401, "GET /tasks", fields=NOBODY),
     Row("a password for a token", 401, "GET /tasks", fields={"Authorization": "Basic YTpi"}),
     Row("an empty token", 401, "GET /tasks", fields={"Authorization": "Bearer "}),
+    Row("two kinds of token", 401, "GET /tasks", fields={"authorization": "Bearer x"}),
     Row("a made-up API token", 401, "GET /tasks", fields={"Authorization": "Bearer nvp_x"}),
     Row("bytes over 127 for a token", 401, "GET /tasks", fields={"Authorization": "Bearer \xff"}),
     login("an operator for an address", {"email": {"$gt": ""}, "password": "x"}, "email"),
@@ -299,7 +386,7 @@ FIELDS = [
     guess("an unknown address", "eve@acme.example"),
 ]
 
-ROWS = [*BODIES, *SEARCHES, *PLACES, *FIELDS]
+ROWS = [*BODIES, *WORK, *SEARCHES, *PLACES, *FIELDS]
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)

@@ -1,4 +1,4 @@
-"""What README.md and the runbook print is run here as it is printed."""
+"""What README.md, some guides and the runbook print is run here as it is printed."""
 
 import os
 import re
@@ -12,7 +12,12 @@ from textwrap import dedent
 
 import pytest
 
-from tests.support.appliance import Appliance, appliance_in_temporary_root
+from tests.support.appliance import (
+    PROGRAM,
+    Appliance,
+    SharedAppliance,
+    appliance_in_temporary_root,
+)
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r"^ *```sh( \w+)?\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
@@ -42,6 +47,7 @@ def run_in_bash(script: str, root: Path, **variables: str) -> subprocess.Complet
     """One shell for all of it, as strict as a shell gets."""
     names = ("PATH", "HOME", "LANG", "PYTHONPATH")
     passed_on = {name: os.environ[name] for name in names if name in os.environ}
+    script = script.replace(".venv/bin/novapulse", str(PROGRAM))
     try:
         return subprocess.run(
             ["bash", "-c", f"set -euo pipefail\n{script}"],
@@ -90,6 +96,29 @@ def until_alone(appliance: Appliance) -> None:
     while left := appliance.live_pids():
         assert time.monotonic() < deadline, f"processes were left behind: {left}"
         time.sleep(0.05)
+
+
+# Guides whose `sh` blocks, one after the other in one shell, go on where the tour has signed in.
+GUIDES = (
+    "docs/guides/tasks-and-projects.md",
+    "docs/guides/notifications.md",
+    "docs/guides/mail.md",
+    "docs/guides/reports-and-exports.md",
+)
+
+
+@pytest.mark.parametrize("page", GUIDES)
+def test_a_guide_works_as_it_is_printed(shared_appliance: SharedAppliance, page: str):
+    appliance, admin = shared_appliance.appliance, shared_appliance.admin
+    variables = {
+        "API": f"{appliance.url}/api/v1",
+        "AUTH": f"Authorization: {admin.headers['Authorization']}",
+    }
+    commands = blocks(page)
+    assert commands, "the commands were not found"
+    done = run_in_bash("".join(commands), appliance.root, **variables)
+    assert done.returncode == 0, done.stdout
+    assert '"code":' not in done.stdout, done.stdout
 
 
 @pytest.mark.slow

@@ -35,7 +35,7 @@ login = "1000/minute"
 """
 STORES = {"redis", "mongod", "migrate"}
 API = {"api-1", "api-2"}
-BACKGROUND = {"scheduler", "email-1", "webhook-1"}
+BACKGROUND = {"scheduler", "email-1", "webhook-1", "workflow-1", "report-1"}
 
 
 class Scene:

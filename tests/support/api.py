@@ -5,6 +5,7 @@ for the fixture `api` (open registration, no rate limits, a database of its own)
 or opens one with the settings that it is about.
 """
 
+import asyncio
 import itertools
 import json
 from collections.abc import AsyncIterator, Mapping, MutableMapping
@@ -160,7 +161,9 @@ async def _run(app: Gate, scope: Message, chunks: list[bytes]) -> Answer:
     sent: list[Message] = []
 
     async def receive() -> Message:
-        return waiting.pop(0) if waiting else {"type": "http.disconnect"}
+        if not waiting:
+            await asyncio.Event().wait()  # the client stays until it has the answer
+        return waiting.pop(0)
 
     async def send(message: Message) -> None:
         sent.append(message)
@@ -168,7 +171,10 @@ async def _run(app: Gate, scope: Message, chunks: list[bytes]) -> Answer:
     await app(scope, receive, send)
     start, *rest = sent
     assert start["type"] == "http.response.start"
-    assert [message["type"] for message in rest] == ["http.response.body"]
+    assert {message["type"] for message in rest} == {"http.response.body"}
+    assert [bool(message.get("more_body")) for message in rest] == [True] * (len(rest) - 1) + [
+        False
+    ]
     names = [name for name, _ in start["headers"] if name != b"set-cookie"]
     assert len(names) == len(set(names)), f"a header came twice: {names}"
     headers = {name.decode(): text.decode() for name, text in start["headers"]}

@@ -24,7 +24,8 @@ import pytest
 
 from supervisor.procfs import all_pids, find_stat
 
-PROGRAM = Path(sys.executable).with_name("novapulse")
+# A built program, when there is one to be tested; else this checkout's.
+PROGRAM = Path(os.environ.get("NOVAPULSE_PROGRAM") or Path(sys.executable).with_name("novapulse"))
 START_SECONDS = 20.0
 STOP_SECONDS = 30.0
 PASSWORD = "correct horse battery staple"
@@ -257,7 +258,10 @@ def _gone_is_fine() -> Iterator[None]:
 
 
 def _environment() -> dict[str, str]:
-    return {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    passed_on = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    if path := os.environ.get("NOVAPULSE_PROGRAM_PATH"):
+        passed_on["PATH"] = path
+    return passed_on
 
 
 def _mentions(pid: int, mark: bytes) -> bool:

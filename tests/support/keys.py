@@ -19,8 +19,9 @@ from novapulse.processes.app import build_app
 from novapulse.processes.features import ROUTES, SEALED
 from novapulse.processes.runtime import add_identity, open_runtime, outbound_client
 from novapulse.stores.layout import MongoRole
-from novapulse.webhooks.service import open_secrets
-from novapulse.webhooks.store import WebhookStore
+from novapulse.subscriptions import headers
+from novapulse.subscriptions import secrets as signing_secrets
+from novapulse.subscriptions.store import SubscriptionStore
 from tests.support import signin as support
 from tests.support.api import PASSWORD, RECEIVER_URL, Api, Person, open_api
 from tests.support.audit import seal, walk
@@ -104,9 +105,11 @@ class Secrets:
     async def assert_all_open(self, api: Api) -> None:
         """Everybody gets by with what they know, in that process."""
         ada = in_process(self.ada, api)
-        webhooks = WebhookStore(api.runtime.db.tenant(str(ada.company_id)))
+        webhooks = SubscriptionStore(api.runtime.db.tenant(str(ada.company_id)))
         subscription = await webhooks.get(self.webhook["id"])
-        assert open_secrets(api.context(), subscription) == [self.webhook["secret"]]
+        (live,) = signing_secrets.live(api.runtime.keys, subscription, api.runtime.clock())
+        assert live.value == self.webhook["secret"]
+        assert headers.unseal(api.runtime.keys, subscription) == _OWN_HEADERS
         again = await ada.post("/invites", _INVITE, headers=_ONCE)
         assert (again.status, again.body) == (201, self.once)
         (mail,) = await mails(api, _INVITE["email"])
@@ -122,6 +125,8 @@ class Secrets:
         assert answer.status == 200, answer.body
 
 
+_OWN_HEADERS = {"Authorization": "Bearer of-the-receiver"}
+_HOOK = {"url": RECEIVER_URL, "events": ["*"], "headers": _OWN_HEADERS}
 _INVITE = {"email": "invited@example.com", "role": "user"}
 
 
@@ -130,7 +135,7 @@ async def secrets(api: Api, clock: MovingClock) -> Secrets:
     ada = await api.found_company()
     app, _ = await set_up_mfa(ada, clock)
     pending = await ada.post("/auth/mfa/setup", {"password": PASSWORD})
-    webhook = await ada.post("/webhooks", {"url": RECEIVER_URL, "events": ["*"]})
+    webhook = await ada.post("/webhooks", _HOOK)
     once = await ada.post("/invites", _INVITE, headers=_ONCE)
     assert (webhook.status, once.status) == (201, 201)
     await seal(api)

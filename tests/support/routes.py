@@ -8,18 +8,25 @@ follows from the table in novapulse/core/access.py alone.
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any
 
-from novapulse.core.access import Grant, Principal, Role
+from novapulse.core.access import Grant, Principal, Role, Scope
+from novapulse.core.clock import rfc3339
 from novapulse.core.context import Context
 from novapulse.core.documents import new_object_id
+from novapulse.core.events import EVENTS, PLATFORM
 from novapulse.core.routing import Route
 from novapulse.identity import stepup
 from novapulse.identity.model import Account, User
 from novapulse.identity.service import open_session
+from novapulse.notifications.model import NotificationType, Text
+from novapulse.notifications.store import Mailroom
 from novapulse.people import api_tokens
 from novapulse.people.model import NewApiToken
+from novapulse.subscriptions.store import WEBHOOKS
 from tests.support.api import PASSWORD, RECEIVER_URL, Api, Person, as_principal
+from tests.support.attempts import delivery_row, write_deliveries
 
 COMPANY_HEADER = "x-novapulse-company"
 
@@ -104,11 +111,69 @@ async def task(world: World, whose: Person) -> str:
     return str(answer.json()["id"])
 
 
+async def project(world: World, whose: Person) -> str:
+    answer = await world.admin_for(whose).post("/projects", {"name": "a project"})
+    assert answer.status == 201, answer.body
+    return str(answer.json()["id"])
+
+
+async def department(world: World, whose: Person) -> str:
+    answer = await world.admin_for(whose).post("/departments", await _department(world, whose))
+    assert answer.status == 201, answer.body
+    return str(answer.json()["id"])
+
+
+async def _department(world: World, whose: Person) -> Any:
+    return {"name": f"Department {new_object_id()}"}
+
+
 async def webhook(world: World, whose: Person) -> str:
     admin = world.admin_for(whose)
     answer = await admin.post("/webhooks", {"url": RECEIVER_URL, "events": ["*"]})
     assert answer.status == 201, answer.body
     return str(answer.json()["id"])
+
+
+async def inside_webhook(world: World, whose: Person) -> str:
+    """One whose attempts end at once: it was accepted, and its address is not allowed."""
+    webhook_id = await webhook(world, whose)
+    rows = world.api.runtime.db.platform(WEBHOOKS)
+    await rows.update_one({"_id": webhook_id}, {"$set": {"url": "http://127.0.0.1:9/"}})
+    return webhook_id
+
+
+async def delivery(world: World, whose: Person) -> str:
+    """One that arrived, of an event whose payload is kept."""
+    company_id, webhook_id = str(world.admin_for(whose).company_id), await webhook(world, whose)
+    events = world.api.runtime.db.platform(EVENTS)
+    (event, *_) = await world.api.rows(EVENTS, companyId=company_id)
+    await events.update_one({"_id": event["_id"]}, {"$set": {"body": b"{}"}})
+    at = world.api.runtime.clock()
+    row = delivery_row(company_id, webhook_id, at=at, eventId=event["_id"])
+    await write_deliveries(world.api, [row])
+    return str(row["_id"])
+
+
+async def _since_a_moment_ago(world: World, whose: Person) -> Any:
+    return {"since": rfc3339(world.api.runtime.clock() - timedelta(minutes=1))}
+
+
+async def workflow(world: World, whose: Person) -> str:
+    answer = await world.admin_for(whose).post("/workflows", await _workflow(world, whose))
+    assert answer.status == 201, answer.body
+    return str(answer.json()["id"])
+
+
+async def workflow_run(world: World, whose: Person) -> str:
+    workflow_id = await workflow(world, whose)
+    answer = await world.admin_for(whose).post(f"/workflows/{workflow_id}/run", {})
+    assert answer.status == 202, answer.body
+    return str(answer.json()["id"])
+
+
+async def _workflow(world: World, whose: Person) -> Any:
+    actions = [{"type": "log", "input": {"message": "hello"}}]
+    return {"name": "a workflow", "trigger": {"type": "manual"}, "actions": actions}
 
 
 async def member(world: World, whose: Person) -> str:
@@ -144,6 +209,24 @@ async def invite(world: World, whose: Person) -> str:
     return str(answer.json()["id"])
 
 
+_report = {"kind": "task_list", "format": "csv"}
+_TASKS = (Scope.TASKS_READ,)
+_schedule = {"name": "Weekly", **_report, "plan": {"frequency": "weekly"}}
+
+
+async def report(world: World, whose: Person) -> str:
+    """One that waits to be made."""
+    answer = await whose.post("/reports", _report)
+    assert answer.status == 202, answer.body
+    return str(answer.json()["id"])
+
+
+async def report_schedule(world: World, whose: Person) -> str:
+    answer = await whose.post("/report-schedules", _schedule)
+    assert answer.status == 201, answer.body
+    return str(answer.json()["id"])
+
+
 async def api_token(world: World, whose: Person) -> str:
     ctx = Context(world.api.runtime, principal_of(whose), request_id="test", via="cli")
     made = await api_tokens.create_api_token(ctx, NewApiToken(name="a token", scopes=("profile",)))
@@ -152,6 +235,16 @@ async def api_token(world: World, whose: Person) -> str:
 
 async def company(world: World, whose: Person) -> str:
     return str(whose.company_id or world.admin.company_id)
+
+
+async def notification(world: World, whose: Person) -> str:
+    """An operator's are at no company."""
+    is_operator = whose.role is Role.SUPER_ADMIN
+    home = PLATFORM if is_operator else str(whose.company_id)
+    now, text = world.api.runtime.clock(), Text(type=NotificationType.MESSAGE, title="Hello")
+    row = text.to(whose.id, cause=new_object_id(), at=now, keep=timedelta(days=1))
+    await Mailroom(world.api.runtime.db.tenant(home)).add([row])
+    return row.id
 
 
 async def session(world: World, whose: Person) -> str:
@@ -204,6 +297,7 @@ class Described:
     needs_newcomer: bool = False
     query: str = ""
     step_up: bool = False
+    also_needs: tuple[Scope, ...] = ()  # of an API token, beside the route's scope
 
 
 _proof = sends(password=PASSWORD, code="123456")
@@ -263,17 +357,81 @@ DESCRIBED: dict[str, Described] = {
     "GET /api-tokens": Described(),
     "POST /api-tokens": Described(body=sends(name="mine", scopes=["profile"]), step_up=True),
     "DELETE /api-tokens/{id}": Described(thing=api_token, owned=True),
-    # Tasks
+    # Projects, tasks, departments
+    "POST /projects": Described(body=sends(name="a project")),
+    "GET /projects": Described(),
+    "GET /projects/{id}": Described(thing=project),
+    "PATCH /projects/{id}": Described(thing=project, body=sends(status="on_hold")),
+    "DELETE /projects/{id}": Described(thing=project),
     "POST /tasks": Described(body=sends(title="a task")),
     "GET /tasks": Described(),
     "GET /tasks/{id}": Described(thing=task, owned=True),
     "PATCH /tasks/{id}": Described(thing=task, body=sends(status="review"), owned=True),
+    "DELETE /tasks/{id}": Described(thing=task, owned=True),
+    "POST /tasks/{id}/comments": Described(thing=task, body=sends(body="Done soon"), owned=True),
+    "GET /tasks/{id}/comments": Described(thing=task, owned=True),
+    "GET /tasks/{id}/activity": Described(thing=task, owned=True),
+    "POST /departments": Described(body=_department),
+    "GET /departments": Described(),
+    "GET /departments/{id}": Described(thing=department),
+    "PATCH /departments/{id}": Described(thing=department, body=_department),
+    "DELETE /departments/{id}": Described(thing=department),
+    # Notifications
+    "GET /notifications": Described(),
+    "GET /notifications/unread-count": Described(),
+    "POST /notifications/read-all": Described(),
+    "POST /notifications/{id}/read": Described(thing=notification, owned=True),
     # Webhooks
     "POST /webhooks": Described(body=sends(url=RECEIVER_URL, events=["task.*"])),
     "GET /webhooks": Described(),
     "GET /webhooks/{id}": Described(thing=webhook),
+    "PATCH /webhooks/{id}": Described(thing=webhook, body=sends(retries=1)),
     "DELETE /webhooks/{id}": Described(thing=webhook),
+    "POST /webhooks/{id}/pause": Described(thing=webhook),
+    "POST /webhooks/{id}/resume": Described(thing=webhook),
+    "POST /webhooks/{id}/rotate-secret": Described(thing=webhook, body=sends(overlapSeconds=0)),
+    "POST /webhooks/{id}/test": Described(thing=inside_webhook),
+    "POST /webhooks/{id}/recover": Described(thing=webhook, body=_since_a_moment_ago),
     "GET /webhooks/{id}/logs": Described(thing=webhook),
+    "GET /webhooks/{id}/health": Described(thing=webhook),
+    "GET /webhooks/{id}/deliveries": Described(thing=webhook),
+    "POST /webhooks/deliveries/{id}/replay": Described(thing=delivery),
+    "GET /webhook-event-types": Described(),
+    # Reports and exports
+    "POST /reports": Described(body=sends(**_report), also_needs=_TASKS),
+    "GET /reports": Described(),
+    "GET /reports/{id}": Described(thing=report, owned=True),
+    "GET /reports/{id}/download": Described(thing=report, owned=True, statuses=(409,)),
+    "DELETE /reports/{id}": Described(thing=report, owned=True),
+    "POST /report-schedules": Described(body=sends(**_schedule), also_needs=_TASKS),
+    "GET /report-schedules": Described(),
+    "GET /report-schedules/{id}": Described(thing=report_schedule, owned=True),
+    "PATCH /report-schedules/{id}": Described(
+        thing=report_schedule, body=sends(name="A new name"), owned=True, also_needs=_TASKS
+    ),
+    "DELETE /report-schedules/{id}": Described(thing=report_schedule, owned=True),
+    "GET /export/users.csv": Described(),
+    "GET /export/users.ndjson": Described(),
+    "GET /export/tasks.csv": Described(),
+    "GET /export/tasks.ndjson": Described(),
+    "GET /export/projects.csv": Described(),
+    "GET /export/projects.ndjson": Described(),
+    "GET /export/audit.csv": Described(),
+    "GET /export/audit.ndjson": Described(),
+    # Workflows
+    "POST /workflows": Described(body=_workflow),
+    "GET /workflows": Described(),
+    "GET /workflows/{id}": Described(thing=workflow),
+    "PATCH /workflows/{id}": Described(thing=workflow, body=sends(name="a new name")),
+    "DELETE /workflows/{id}": Described(thing=workflow),
+    "POST /workflows/{id}/activate": Described(thing=workflow),
+    "POST /workflows/{id}/deactivate": Described(thing=workflow),
+    "POST /workflows/{id}/duplicate": Described(thing=workflow),
+    "POST /workflows/{id}/run": Described(thing=workflow, body=sends(), statuses=(202,)),
+    "GET /workflows/{id}/runs": Described(thing=workflow),
+    "GET /workflow-runs/{id}": Described(thing=workflow_run),
+    # It has not failed.
+    "POST /workflow-runs/{id}/retry": Described(thing=workflow_run, statuses=(409,)),
     # Audit log
     "GET /audit": Described(),
     # Operations

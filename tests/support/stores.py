@@ -196,7 +196,8 @@ def running_stores(layout: StoreLayout) -> Iterator[RunningStores]:
         atexit.unregister(both.kill)
 
 
-def _require_stores() -> None:
+def require_stores() -> None:
+    """The test fails where the stores' programs are not."""
     try:
         for name in ("mongod", "redis-server"):
             check_runs(find_store(name), name)
@@ -207,7 +208,7 @@ def _require_stores() -> None:
 @pytest.fixture(scope="session")
 def stores() -> Iterator[RunningStores]:
     """The session's pair; leave it running."""
-    _require_stores()
+    require_stores()
     with temporary_layout() as layout, running_stores(layout) as both:
         yield both
 
@@ -215,6 +216,6 @@ def stores() -> Iterator[RunningStores]:
 @pytest.fixture
 def private_stores() -> Iterator[RunningStores]:
     """A pair for one test alone, to stop, kill and damage."""
-    _require_stores()
+    require_stores()
     with temporary_layout() as layout, running_stores(layout) as both:
         yield both

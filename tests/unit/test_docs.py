@@ -28,7 +28,7 @@ from novapulse.core.events import CATALOGUE, INTERNAL, Event
 from novapulse.core.settings.tree import DECLARATIONS, SECTIONS
 from novapulse.core.telemetry import metrics
 from novapulse.processes import gauges
-from novapulse.webhooks.signing import new_secret, sign
+from novapulse.subscriptions.signing import new_secret, sign
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"

@@ -9,9 +9,7 @@ import random
 from collections.abc import AsyncIterator
 from contextlib import suppress
 
-from redis.exceptions import RedisError
-
-from novapulse.core.redis import Cache
+from novapulse.core.redis import Cache, RedisError
 
 _CHANNEL = "nova:bell:"
 

@@ -52,7 +52,7 @@ class JobContext(Context):
         principal = Principal(
             user_id="system", role=Role.SUPER_ADMIN, company_id=job.company_id, is_operator=True
         )
-        super().__init__(runtime, principal, request_id=job.request_id, via="job")
+        super().__init__(runtime, principal, request_id=job.request_id, via="job", cause=job.cause)
         self.job = job
         self.pool = pool
         self._bench = bench

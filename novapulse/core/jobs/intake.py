@@ -14,6 +14,8 @@ _STALE_SECONDS = 0.1
 _LOOK_SECONDS = 0.1
 _COMPANIES = 1_000
 _SOON_SECONDS = 0.005
+# Outcomes that wait to be written, in multiples of the concurrency.
+UNWRITTEN = 4
 
 
 class Intake:
@@ -29,6 +31,10 @@ class Intake:
         self._look_again = _LOOK_SECONDS
         # A suspect waits until the worker is idle, or runs alone: nothing is claimed beside it.
         self._wants_idle = False
+
+    def may_start(self, running: int, unwritten: int) -> bool:
+        """Whether one more may run now."""
+        return running < self._concurrency and unwritten < UNWRITTEN * self._concurrency
 
     def free(self, job: JobRow) -> None:
         self._rotation.free(job.company_id)

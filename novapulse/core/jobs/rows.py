@@ -9,6 +9,7 @@ import msgspec
 from novapulse.core import wire
 from novapulse.core.crypto import KeyRing, Place
 from novapulse.core.errors import Invalid, TooLarge
+from novapulse.core.events import Cause
 from novapulse.core.ids import new_id
 from novapulse.core.jobs.backoff import AnyBackoff, Exponential, Fixed
 from novapulse.core.jobs.kinds import Priority, Queue, find_kind, get_kind
@@ -59,6 +60,8 @@ class JobRow(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     errors: list[dict[str, Any]] = []
     progress: dict[str, Any] | None = None
     trace: str | None = None
+    cause: Cause | None = None
+    lane: str | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
 
@@ -103,7 +106,7 @@ class NewJob(msgspec.Struct, frozen=True, kw_only=True):
     """A job to be: `key` is unique among a company's open jobs of the kind.
 
     `payload` holds ids and small values, at most 64 KiB as JSON. `delay_seconds`
-    or `due_at` make it wait.
+    or `due_at` make it wait. A consumer of its own kind may serve `lane`s in turn.
     """
 
     kind: str
@@ -117,6 +120,8 @@ class NewJob(msgspec.Struct, frozen=True, kw_only=True):
     due_at: datetime | None = None
     priority: Priority = Priority.NORMAL
     trace: str | None = None
+    cause: Cause | None = None
+    lane: str | None = None
 
     def open_key(self) -> str | None:
         return None if self.key is None else f"{self.company_id}:{self.kind}:{self.key}"
@@ -160,6 +165,10 @@ def to_row(job: NewJob, *, now: datetime, queue_policy: Policy, keys: KeyRing) -
         row |= {"key": job.key, "openKey": job.open_key()}
     if job.trace is not None:
         row["trace"] = job.trace
+    if job.lane is not None:
+        row["lane"] = job.lane
+    if job.cause is not None:
+        row["cause"] = wire.to_wire(job.cause)
     return row
 
 

@@ -28,12 +28,12 @@ from novapulse.core.jobs.ledger import Ledger
 from novapulse.core.jobs.rows import JobRow, open_payload
 from novapulse.core.jobs.states import Cancelled, GiveUp, Outcome, Snooze, State, outcome_of
 from novapulse.core.tasks import end_all
+from novapulse.core.telemetry import tracing
 
 log = structlog.get_logger("jobs")
 _TROUBLE_SECONDS = 1.0
 _WATCH_SECONDS = 1.0
 _PAUSE_SECONDS = 0.5
-_UNWRITTEN = 4
 _WRITERS = 2
 _BREATH_SECONDS = 0.002
 Start = tuple[str, str]  # a job's id, and the claim that it runs under
@@ -44,7 +44,10 @@ class Worker:
 
     What a crash can make run twice are the running jobs and those that ended
     while the last batch was written: seldom more than run, never more than
-    `_UNWRITTEN` times as many.
+    `intake.UNWRITTEN` times as many.
+
+    A queue that serves its jobs in an order of its own brings its own intake,
+    and with it the ledger that both use.
     """
 
     def __init__(
@@ -56,6 +59,8 @@ class Worker:
         concurrency: int,
         lease_seconds: float,
         make_pool: Callable[[Pool], Executor],
+        ledger: Ledger | None = None,
+        intake: Intake | None = None,
     ) -> None:
         self._runtime = runtime
         self._queue = queue
@@ -65,9 +70,9 @@ class Worker:
         self._concurrency = concurrency
         self._renew_seconds = lease_seconds / 3
         self._watch_seconds = min(_WATCH_SECONDS, self._renew_seconds)
-        self._ledger = Ledger(runtime.db, queue, owner=owner, lease_seconds=lease_seconds)
+        self._ledger = ledger or Ledger(runtime.db, queue, owner=owner, lease_seconds=lease_seconds)
         self._bench = Workbench(self._ledger, make_pool)
-        self._intake = Intake(self._ledger, concurrency=concurrency)
+        self._intake = intake or Intake(self._ledger, concurrency=concurrency)
         self._ear = Ear(runtime.cache, (str(queue),))
         self._ready: deque[JobRow] = deque()
         # Lanes are tasks that run one job after the other: cheaper than a task a job.
@@ -140,8 +145,7 @@ class Worker:
         """Whether a ready job may run beside those that do; not after a stop."""
         if not self._ready or self._is_stopping:
             return False
-        is_behind = self._unwritten >= _UNWRITTEN * self._concurrency
-        return not is_behind and len(self._running) < self._concurrency
+        return self._intake.may_start(len(self._running), self._unwritten)
 
     async def _run_lane(self) -> None:
         """Run ready jobs until there is none; lets the loop breathe between very short ones."""
@@ -153,7 +157,9 @@ class Worker:
             self._running[_start(job)] = (lane, job)
             self._start_ready()  # a lane beside this one, if there is more
             try:
-                await self._run_job(job)
+                with tracing.attempt(job):
+                    outcome = await self._run_job(job)
+                self._note(job, outcome)
             finally:
                 self._left(job)
             if time.perf_counter() - breathed > _BREATH_SECONDS:
@@ -167,7 +173,7 @@ class Worker:
         if self._is_stopping or self._intake.wants(len(self._ready), len(self._running)):
             self._ear.ring()
 
-    async def _run_job(self, job: JobRow) -> None:
+    async def _run_job(self, job: JobRow) -> Outcome:
         """One attempt, from Huey's signal that it starts to the noted outcome."""
         started = time.perf_counter()
         kind = self._kinds.get(job.kind)
@@ -182,7 +188,8 @@ class Worker:
             outcome = self._outcome(job, failure)
             signals.ended(self._huey, kind, job=job, outcome=outcome, failure=failure)
         signals.account(job, outcome, seconds=time.perf_counter() - started)
-        self._note(job, outcome)
+        tracing.note(state=str(outcome.state))
+        return outcome
 
     async def _attempt(self, kind: Any, job: JobRow) -> BaseException | None:
         """Run the handler; its error, or None."""

@@ -33,8 +33,7 @@ class Reload(StrEnum):
 class Key:
     """The facts about a setting that its type and default can not say.
 
-    `secret` values are never printed whole; a `reserved` key is accepted and
-    checked, and has no effect in this version yet.
+    `secret` values are never printed whole.
     """
 
     help: str
@@ -44,7 +43,6 @@ class Key:
     maximum: float | None = None
     check: TextCheck | None = None
     secret: bool = False
-    reserved: bool = False
 
 
 @dataclass(frozen=True, slots=True)

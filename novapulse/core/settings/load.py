@@ -4,7 +4,6 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from novapulse.core.settings.declare import Declaration
 from novapulse.core.settings.loaded import Loaded
 from novapulse.core.settings.paths import find_paths
 from novapulse.core.settings.problems import Problem, SettingsInvalid
@@ -48,8 +47,6 @@ def load(
         _check_together(draft, settings)
     if draft.problems:
         raise SettingsInvalid(draft.problems)
-    for name in draft.origins:
-        _warn_if_reserved(draft, DECLARATIONS[name])
     return Loaded(
         settings=settings,
         origins={name: draft.origins.get(name, "default") for name in DECLARATIONS},
@@ -57,13 +54,6 @@ def load(
         warnings=tuple(draft.warnings),
         jwt_access_secret=secret,
     )
-
-
-def _warn_if_reserved(draft: Draft, declaration: Declaration) -> None:
-    if declaration.key.reserved:
-        name = declaration.name
-        where = draft.origins[name]
-        draft.warnings.append(f"{where}: {name} is accepted and has no effect in this version yet")
 
 
 def _jwt_secret(draft: Draft, environ: Mapping[str, str]) -> bytes | None:
@@ -106,6 +96,13 @@ def _check_together(draft: Draft, settings: Settings) -> None:
             "webhooks.max_in_flight_per_webhook",
             why=f"more than webhooks.max_in_flight ({webhooks.max_in_flight})",
             hint="one webhook can not have more attempts under way than all together",
+        )
+    if settings.mail.host and not settings.mail.sender:
+        _refuse(
+            draft,
+            "mail.host",
+            why="a mail server without a sender",
+            hint="set mail.from to an address that it sends mails of",
         )
     named = database_in(mongo.uri)
     if named not in ("", "admin", mongo.database):

@@ -213,12 +213,11 @@ class Webhooks(Section, frozen=True, kw_only=True):
     max_in_flight: Annotated[
         int,
         Key(
-            help="Attempts that one consumer has under way at the same time.",
+            help="Attempts that one consumer has under way; one company gets half of them.",
             reload=Reload.LIVE,
             unit="attempts",
-            minimum=1,
+            minimum=2,
             maximum=1_000,
-            reserved=True,
         ),
     ] = 200
     max_in_flight_per_webhook: Annotated[
@@ -229,7 +228,6 @@ class Webhooks(Section, frozen=True, kw_only=True):
             unit="attempts",
             minimum=1,
             maximum=1_000,
-            reserved=True,
         ),
     ] = 10
     attempt_keep_days: Annotated[
@@ -255,9 +253,8 @@ class Webhooks(Section, frozen=True, kw_only=True):
     egress_proxy: Annotated[
         str,
         Key(
-            help="URL of an HTTP proxy that all attempts go through.",
-            reload=Reload.CONSUMERS,
+            help="URL of an HTTP proxy that all attempts go through; it looks names up itself.",
+            reload=Reload.LIVE,
             check=check_http_url,
-            reserved=True,
         ),
     ] = ""

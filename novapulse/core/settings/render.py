@@ -68,14 +68,8 @@ def describe(declaration: Declaration) -> str:
     return ", ".join(filter(None, (declaration.wanted, declaration.range)))
 
 
-def help_of(declaration: Declaration) -> str:
-    """The declared help, and for a reserved key that it does nothing yet."""
-    yet = " It has no effect in this version yet." if declaration.key.reserved else ""
-    return declaration.key.help + yet
-
-
 def render_example() -> str:
-    """config.toml.example: every key with its default; reserved ones are commented out."""
+    """config.toml.example: every key with its default."""
     parts = [_EXAMPLE_HEAD]
     for section, about in SECTIONS.items():
         parts.append(f"\n[{section}]\n# {about}\n")
@@ -84,12 +78,11 @@ def render_example() -> str:
 
 
 def _example_of(declaration: Declaration) -> str:
-    switch = "# " if declaration.key.reserved else ""
     return (
-        f"\n# {help_of(declaration)}\n"
+        f"\n# {declaration.key.help}\n"
         f"# {describe(declaration)} · default {toml_value(declaration.default)}"
         f" · reload: {declaration.key.reload}\n"
-        f"{switch}{toml_line(declaration)}\n"
+        f"{toml_line(declaration)}\n"
     )
 
 
@@ -108,7 +101,7 @@ def _row(declaration: Declaration) -> str:
     short = declaration.name.rpartition(".")[2]
     return (
         f"| `{short}` | {describe(declaration)} | `{toml_value(declaration.default)}` "
-        f"| {help_of(declaration)} | {declaration.key.reload} |\n"
+        f"| {declaration.key.help} | {declaration.key.reload} |\n"
     )
 
 

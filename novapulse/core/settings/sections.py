@@ -9,18 +9,23 @@ from novapulse.core.settings.addresses import (
     check_listen,
     check_network,
 )
+from novapulse.core.settings.alerts import Alerts
 from novapulse.core.settings.audit import Audit
+from novapulse.core.settings.backup import Backup
 from novapulse.core.settings.declare import About, Key, Reload, Section
+from novapulse.core.settings.mail import Mail, Notifications
 from novapulse.core.settings.paths import check_path
 from novapulse.core.settings.queues import Queues, Webhooks
 from novapulse.core.settings.rates import Rate
-from novapulse.core.settings.reserved import Backup, Mail, Tracing
+from novapulse.core.settings.reports import Reports
 from novapulse.core.settings.stores import (
     EMBEDDED,
     check_database,
     check_mongo_uri,
     check_redis_url,
 )
+from novapulse.core.settings.tracing import Tracing
+from novapulse.core.settings.workflows import Workflows
 
 
 class Server(Section, frozen=True, kw_only=True):
@@ -88,6 +93,16 @@ class Server(Section, frozen=True, kw_only=True):
             maximum=600,
         ),
     ] = 30.0
+    stream_seconds: Annotated[
+        float,
+        Key(
+            help="Longest time that one export or download may take.",
+            reload=Reload.LIVE,
+            unit="seconds",
+            minimum=10,
+            maximum=86_400,
+        ),
+    ] = 900.0
     drain_seconds: Annotated[
         float,
         Key(
@@ -253,6 +268,10 @@ class RateLimits(Section, frozen=True, kw_only=True):
         Rate,
         Key(help="Invites that one company's user may send.", reload=Reload.LIVE),
     ] = Rate(10, 60)
+    exports: Annotated[
+        Rate,
+        Key(help="Exports of one client.", reload=Reload.LIVE),
+    ] = Rate(100, 60)
 
 
 class Logging(Section, frozen=True, kw_only=True):
@@ -328,11 +347,17 @@ class Settings(Section, frozen=True, kw_only=True):
     mfa: Annotated[Mfa, About("The second factor: codes of an authenticator app.")] = Mfa()
     queues: Annotated[Queues, About("Background jobs.")] = Queues()
     webhooks: Annotated[Webhooks, About("Outgoing webhooks.")] = Webhooks()
+    workflows: Annotated[Workflows, About("Workflows and their runs.")] = Workflows()
+    reports: Annotated[Reports, About("Reports.")] = Reports()
     audit: Annotated[Audit, About("The audit log.")] = Audit()
     logging: Annotated[Logging, About("Log lines.")] = Logging()
     supervisor: Annotated[Supervision, About("How the program watches its own processes.")] = (
         Supervision()
     )
     mail: Annotated[Mail, About("Outgoing mail.")] = Mail()
+    notifications: Annotated[
+        Notifications, About("What people are told in the API and the console.")
+    ] = Notifications()
     tracing: Annotated[Tracing, About("Traces over OTLP/HTTP.")] = Tracing()
-    backup: Annotated[Backup, About("Scheduled backups.")] = Backup()
+    alerts: Annotated[Alerts, About("Alerts that the program raises by itself.")] = Alerts()
+    backup: Annotated[Backup, About("Backups.")] = Backup()

@@ -21,6 +21,14 @@ if _rich is None:
     del sys.modules["rich"]
 
 request_id_of_task: ContextVar[str] = ContextVar("request_id_of_task", default="")
+job_id_of_task: ContextVar[str] = ContextVar("job_id_of_task", default="")
+trace_id_of_task: ContextVar[str] = ContextVar("trace_id_of_task", default="")
+# What every line of a story carries, unless it says otherwise itself.
+_STORY = (
+    ("requestId", request_id_of_task),
+    ("jobId", job_id_of_task),
+    ("traceId", trace_id_of_task),
+)
 
 MAX_LINE_BYTES = 8 * 1024
 _SECRET_KEY = re.compile(r"password|secret|token|authorization|cookie|apikey", re.IGNORECASE)
@@ -84,11 +92,16 @@ def _add_origin(process: str) -> Any:
         stamper(logger, method, line)
         line["level"] = "error" if method == "exception" else method
         line["process"] = process
-        if "requestId" not in line and (request_id := request_id_of_task.get()):
-            line["requestId"] = request_id
+        _add_story(line)
         return line
 
     return add
+
+
+def _add_story(line: Line) -> None:
+    for name, variable in _STORY:
+        if (value := variable.get()) and name not in line:
+            line[name] = value
 
 
 def _redact(logger: Any, method: str, line: Line) -> Line:
@@ -154,8 +167,7 @@ def write(event: str, **fields: Any) -> None:
         return
     now = datetime.now(UTC).isoformat(timespec="milliseconds")[:-6]
     line = {"time": f"{now}Z", "level": "info", "event": event, "process": _fast.process, **fields}
-    if "requestId" not in line and (request_id := request_id_of_task.get()):
-        line["requestId"] = request_id
+    _add_story(line)
     _fast.add(line)
 
 

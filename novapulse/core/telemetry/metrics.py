@@ -1,17 +1,21 @@
 """Every metric of the program, declared once; the children of hot labels are cached.
 
-prometheus_client merges the processes' files in the directory that
-`PROMETHEUS_MULTIPROC_DIR` names, which has to be set before this module is
-imported; a file belongs to one incarnation of one process (`NOVAPULSE_INSTANCE`).
+Each process writes files of its own in the directory that `PROMETHEUS_MULTIPROC_DIR`
+names, which has to be set before this module is imported; a file belongs to one
+incarnation of one process (`NOVAPULSE_INSTANCE`). `scrape` merges them.
 """
 
+import multiprocessing
 import os
 from functools import cache
 
 from prometheus_client import Counter, Gauge, Histogram, values
 from prometheus_client.registry import CollectorRegistry
 
-if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+if multiprocessing.parent_process() is not None:
+    # Computes for a consumer, under its name: two writers of one file would spoil it.
+    values.ValueClass = values.MutexValue
+elif "PROMETHEUS_MULTIPROC_DIR" in os.environ:
     # By incarnation, not by pid: a pid comes again, and two writers of one file lose increments.
     _instance = os.environ.get("NOVAPULSE_INSTANCE", str(os.getpid()))
     values.ValueClass = values.MultiProcessValue(process_identifier=lambda: _instance)
@@ -75,6 +79,13 @@ db_query_duration_seconds = Histogram(
     buckets=(0.001, *_SECONDS),
     registry=registry,
 )
+db_connection_pool_size = Gauge(
+    "db_connection_pool_size",
+    "Connections to MongoDB of all processes, by what they do.",
+    ("state",),
+    multiprocess_mode="livesum",
+    registry=registry,
+)
 redis_command_duration_seconds = Histogram(
     "redis_command_duration_seconds",
     "Round trips to Redis.",
@@ -88,6 +99,8 @@ redis_connection_status = Gauge(
     multiprocess_mode="livemin",
     registry=registry,
 )
+# Until it has asked, a process does not say that Redis is away.
+redis_connection_status.set(1)
 webhook_attempts_total = Counter(
     "novapulse_webhook_attempts_total",
     "Webhook attempts by the class of their answer.",
@@ -100,6 +113,24 @@ webhook_latency_seconds = Histogram(
     buckets=(*_SECONDS, 60, 300),
     registry=registry,
 )
+mails_total = Counter(
+    "novapulse_mails_total",
+    "Attempts at a mail, by what became of it.",
+    ("outcome",),
+    registry=registry,
+)
+webhook_in_flight = Gauge(
+    "novapulse_webhook_in_flight",
+    "Webhook attempts that are claimed or under way.",
+    multiprocess_mode="livesum",
+    registry=registry,
+)
+webhook_circuits_open = Gauge(
+    "novapulse_webhook_circuits_open",
+    "Webhooks whose circuit is open: they get a probe now and then.",
+    multiprocess_mode="livemax",
+    registry=registry,
+)
 outbox_oldest_seconds = Gauge(
     "novapulse_outbox_oldest_seconds",
     "Age of the oldest event that is not yet planned for its subscribers.",
@@ -109,6 +140,42 @@ outbox_oldest_seconds = Gauge(
 audit_unsealed = Gauge(
     "novapulse_audit_unsealed",
     "Audit lines that are not yet in their company's hash chain; written by the leading scheduler.",
+    multiprocess_mode="livemostrecent",
+    registry=registry,
+)
+backup_age_seconds = Gauge(
+    "novapulse_backup_age_seconds",
+    "How long ago the last backup was made; written by the leading scheduler.",
+    multiprocess_mode="livemostrecent",
+    registry=registry,
+)
+backup_verified_age_seconds = Gauge(
+    "novapulse_backup_verified_age_seconds",
+    "How long ago a backup was verified or drilled; written by the leading scheduler.",
+    multiprocess_mode="livemostrecent",
+    registry=registry,
+)
+certificate_left_seconds = Gauge(
+    "novapulse_certificate_left_seconds",
+    "How long the certificate at server.public_url is valid yet; written by the leading scheduler.",
+    multiprocess_mode="livemostrecent",
+    registry=registry,
+)
+disk_free_bytes = Gauge(
+    "novapulse_disk_free_bytes",
+    "Room on the disk of the state directory.",
+    multiprocess_mode="livemostrecent",
+    registry=registry,
+)
+disk_size_bytes = Gauge(
+    "novapulse_disk_size_bytes",
+    "Size of the disk of the state directory.",
+    multiprocess_mode="livemostrecent",
+    registry=registry,
+)
+alerts_firing = Gauge(
+    "novapulse_alerts_firing",
+    "Built-in alerts that are firing; written by the leading scheduler.",
     multiprocess_mode="livemostrecent",
     registry=registry,
 )
@@ -148,3 +215,8 @@ def job_attempt(queue: str, kind: str, status: str) -> tuple[Histogram, Counter]
     """The two children that every attempt touches."""
     labels = (queue, kind, status)
     return queue_job_duration_seconds.labels(*labels), queue_jobs_total.labels(*labels)
+
+
+@cache
+def webhook_attempt(answer_class: str) -> Counter:
+    return webhook_attempts_total.labels(answer_class)

@@ -4,6 +4,8 @@ One server process each, alternating in one run. Prints medians and ratios;
 asserts only that every request was answered well.
 """
 
+import http.client
+import json
 import os
 import re
 import secrets
@@ -12,10 +14,11 @@ import socket
 import statistics
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import jwt
 import pytest
@@ -71,7 +74,7 @@ def nest(folder: Path, redis: PlainRedis, stores: RunningStores) -> Iterator[Tar
         rows.peer_sessions.insert_one({"_id": session})
         now = datetime.now(UTC)
         shared = {"companyId": company, "status": "todo", "priority": "medium", "labels": []}
-        more = {"description": None, "assigneeId": None, "dueAt": None, "completedAt": None}
+        more = dict.fromkeys(("description", "projectId", "assigneeId", "dueAt", "completedAt"))
         rows.peer_tasks.insert_many(
             {
                 "_id": secrets.token_hex(12),
@@ -110,7 +113,7 @@ def nest(folder: Path, redis: PlainRedis, stores: RunningStores) -> Iterator[Tar
         yield Target(f"http://127.0.0.1:{port}/api/v1/tasks", token, server.pid)
     finally:
         server.terminate()
-        server.wait()
+        server.communicate()
 
 
 @contextmanager
@@ -124,6 +127,17 @@ def novapulse() -> Iterator[Target]:
         api = next(one for one in appliance.status()["processes"] if one["role"] == "api")
         yield Target(f"{appliance.url}/api/v1/tasks", token, api["pid"])
         assert appliance.stop() == 0
+
+
+def shape(target: Target) -> tuple[int, int, set[str]]:
+    """The status, the rows of a page and what a row consists of: both do the same work."""
+    address = urlsplit(target.url)
+    with closing(http.client.HTTPConnection(address.netloc, timeout=10)) as connection:
+        headers = {"Authorization": f"Bearer {target.token}"}
+        connection.request("GET", f"{address.path}?limit=20", headers=headers)
+        answer = connection.getresponse()
+        page = json.load(answer)
+    return answer.status, len(page["data"]), set(page["data"][0])
 
 
 def lap(target: Target, *options: str, query: str = "") -> Lap:
@@ -150,12 +164,13 @@ def lap(target: Target, *options: str, query: str = "") -> Lap:
 @pytest.mark.timeout(0)
 def test_the_task_endpoints_against_nest(
     peers: Path, plain_redis: PlainRedis, private_stores: RunningStores, tmp_path: Path
-):
+) -> None:
     if shutil.which("wrk") is None:
         pytest.skip("wrk is not installed")
     script = tmp_path / "post.lua"
     script.write_text(_POST)
     with novapulse() as ours, nest(peers, plain_redis, private_stores) as peer:
+        assert shape(ours) == shape(peer)
         kinds: dict[str, Callable[[Target], Lap]] = {
             "GET /tasks?limit=20": lambda target: lap(target, query="?limit=20"),
             "POST /tasks": lambda target: lap(target, "-s", str(script)),

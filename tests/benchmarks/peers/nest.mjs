@@ -17,7 +17,8 @@ const key = createSecretKey(Buffer.from(JWT_SECRET));
 const log = pino({ base: null }, pino.destination({ dest: 2, sync: false, minLength: 4096 }));
 const redis = new IORedis(REDIS, { enableAutoPipelining: true, maxRetriesPerRequest: null });
 await mongoose.connect(MONGO, { dbName: DATABASE, autoIndex: false, maxPoolSize: 50 });
-const loose = new mongoose.Schema({}, { strict: false, versionKey: false });
+// Ids are texts, as ours are: by default mongoose looks for an ObjectId and finds nothing.
+const loose = new mongoose.Schema({ _id: String }, { strict: false, versionKey: false });
 const Tasks = mongoose.model("task", loose, "peer_tasks");
 const Sessions = mongoose.model("session", loose, "peer_sessions");
 const queue = new Queue("peer", { connection: new IORedis(REDIS, { maxRetriesPerRequest: null }) });
@@ -92,7 +93,8 @@ class TasksController {
     const claims = await enter(request, reply);
     const now = new Date();
     const _id = randomBytes(12).toString("hex");
-    const task = { _id, companyId: claims.cid, ...request.body, status: "todo", priority: "medium",
+    const task = { _id, companyId: claims.cid, description: null, projectId: null, assigneeId: null,
+      dueAt: null, completedAt: null, ...request.body, status: "todo", priority: "medium",
       labels: [], createdBy: claims.sub, createdAt: now, updatedAt: now, version: 1 };
     await Tasks.collection.insertOne(task, { writeConcern: { w: "majority", j: true } });
     await queue.add("deliver", { taskId: _id });

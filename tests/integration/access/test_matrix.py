@@ -137,7 +137,7 @@ async def test_an_api_token_needs_the_scope_itself(world: World, route: Route, r
     assert answer.status == 403
     if scope not in scopes_of(role):
         return
-    only = await with_token(world, person, (scope,))
+    only = await with_token(world, person, (scope, *described.also_needs))
     if needs_header(route, role):
         only = acting_on(only, str(world.admin.company_id))
     thing = await described.thing(world, world.admin) if described.thing is not None else ""

@@ -51,6 +51,8 @@ class Company:
     word: str  # in every text that the company writes
     users: set[str] = field(default_factory=set)
     tasks: set[str] = field(default_factory=set)
+    projects: set[str] = field(default_factory=set)
+    departments: set[str] = field(default_factory=set)
     webhooks: set[str] = field(default_factory=set)
     invites: set[str] = field(default_factory=set)
     pending: dict[str, str] = field(default_factory=dict)  # address → id
@@ -64,7 +66,7 @@ class Company:
 
     def hints(self) -> list[str]:
         ids = [*self.users, *self.tasks, *self.webhooks, *self.invites, *self.tokens]
-        return [self.id, self.word, *ids]
+        return [self.id, self.word, *ids, *self.projects, *self.departments]
 
     def of(self, kind: str) -> list[str]:
         return sorted(getattr(self, kind))
@@ -165,6 +167,101 @@ class Companies(RuleBasedStateMachine):
         _, answer = self.ask(number, role, "GET", f"/tasks?assigneeId={thing}")
         # The cursor is none of ours: nothing was found to go on from.
         assert answer.json() == {"data": [], "page": {"nextCursor": None, "limit": 50}}
+
+    @rule(number=companies, role=roles, other=companies)
+    def search_tasks(self, number: int, role: Role, other: int) -> None:
+        word = self.companies[other].word
+        company, answer = self.ask(number, role, "GET", f"/tasks?q={word}&limit=200")
+        found = {row["id"] for row in answer.json()["data"]}
+        assert found <= (company.tasks if number == other else set())
+
+    @rule(number=companies, role=roles, pick=picks)
+    def mention_a_foreigner(self, number: int, role: Role, pick: int) -> None:
+        """Somebody of another company is nobody here, by id and by address."""
+        company = self.companies[number]
+        if company.tasks:
+            task = company.of("tasks")[pick % len(company.tasks)]
+            other = self.companies[(number + 1 + pick % (COMPANIES - 1)) % COMPANIES]
+            address = sorted(other.emails)[pick % len(other.emails)]
+            data = {"body": f"{company.word} @{address} @{company.people[role].id}"}
+            _, answer = self.ask(number, role, "POST", f"/tasks/{task}/comments", data)
+            if answer.status == 201:
+                assert answer.json()["mentions"] == [company.people[role].id]
+
+    @rule(
+        number=companies,
+        role=roles,
+        pick=picks,
+        verb=st.sampled_from(["DELETE", "comments", "activity", "POST"]),
+    )
+    def reach_for_what_is_said_of_a_foreign_task(
+        self, number: int, role: Role, pick: int, verb: str
+    ) -> None:
+        thing = self.foreign(number, "tasks", pick)
+        if thing is not None:
+            method, path, data = "GET", f"/tasks/{{}}/{verb}", None
+            if verb == "DELETE":
+                method, path = verb, "/tasks/{}"
+            elif verb == "POST":
+                method, path, data = verb, "/tasks/{}/comments", {"body": "hello"}
+            self.same_as_missing(number, role, method, path, thing=thing, data=data)
+
+    # Projects and departments
+
+    @rule(
+        number=companies,
+        pick=picks,
+        kind=st.sampled_from(["projects", "departments"]),
+        is_foreign=st.booleans(),
+    )
+    def gather_people(self, number: int, pick: int, kind: str, *, is_foreign: bool) -> None:
+        company = self.companies[number]
+        members = [company.people[Role.USER].id]
+        if is_foreign:
+            members.append(str(self.foreign(number, "users", pick)))
+        data = {"name": f"{company.word} {new_object_id()}", "memberIds": members}
+        _, answer = self.ask(number, Role.COMPANY_ADMIN, "POST", f"/{kind}", data)
+        if not is_foreign:
+            assert answer.status == 201, answer.body
+            getattr(company, kind).add(answer.json()["id"])
+            return
+        data["memberIds"] = [members[0], new_object_id()]
+        _, missing = self.ask(number, Role.COMPANY_ADMIN, "POST", f"/{kind}", data)
+        assert answer.status == 422
+        assert answer.anonymous_body() == missing.anonymous_body()
+
+    @rule(number=companies, role=roles, kind=st.sampled_from(["projects", "departments"]))
+    def list_what_gathers_people(self, number: int, role: Role, kind: str) -> None:
+        company, answer = self.ask(number, role, "GET", f"/{kind}?limit=200")
+        assert {row["id"] for row in answer.json()["data"]} == getattr(company, kind)
+
+    @rule(
+        number=companies,
+        role=roles,
+        pick=picks,
+        kind=st.sampled_from(["projects", "departments"]),
+        method=st.sampled_from(["GET", "PATCH", "DELETE"]),
+    )
+    def reach_for_what_gathers_foreigners(
+        self, number: int, role: Role, pick: int, *, kind: str, method: str
+    ) -> None:
+        thing = self.foreign(number, kind, pick)
+        if thing is not None:
+            data = {"name": "taken over"} if method == "PATCH" else None
+            self.same_as_missing(number, role, method, f"/{kind}/{{}}", thing=thing, data=data)
+
+    @rule(number=companies, pick=picks)
+    def put_a_task_into_a_foreign_project(self, number: int, pick: int) -> None:
+        project = self.foreign(number, "projects", pick)
+        if project is not None:
+            answers = [
+                self.ask(number, Role.MANAGER, "POST", "/tasks", {"title": "x", "projectId": name})
+                for name in (project, new_object_id())
+            ]
+            assert [answer.status for _, answer in answers] == [422, 422]
+            assert answers[0][1].anonymous_body() == answers[1][1].anonymous_body()
+            _, answer = self.ask(number, Role.MANAGER, "GET", f"/tasks?projectId={project}")
+            assert answer.json()["data"] == []
 
     # People
 

@@ -13,7 +13,11 @@ from novapulse.core.pump import Pump
 from novapulse.processes.features import PLANNERS
 from tests.support.api import RECEIVER_URL, Answer, Api, Person
 
-MAIL = {"to": "ada@example.com", "template": "invite", "data": {"url": "https://s3cret"}}
+MAIL = {
+    "to": "ada@example.com",
+    "template": "system_alert",
+    "data": {"title": "Look", "text": "https://s3cret"},
+}
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from pymongo import MongoClient
 from novapulse.cli import main
 from novapulse.core.migrate import migrate
 from novapulse.core.settings import load
+from novapulse.mail.compose import Sender, compose
 from novapulse.mail.jobs import send
 from novapulse.mail.model import Message
 from novapulse.mail.spool import Spool
@@ -217,7 +218,8 @@ def spooled(shell: Shell) -> Callable[..., str]:
 
         at = datetime(2026, 11, 23, 10, number, tzinfo=UTC)
         message_id = f"job_{number:026}"
-        spool.put(Message(id=message_id, created_at=at, to="ada@example.com", **fields))
+        message = Message(id=message_id, created_at=at, to="ada@example.com", **fields)
+        spool.put(message_id, compose(message, Sender()))
         return message_id
 
     return put
@@ -228,7 +230,8 @@ def test_spooled_mail_is_listed_newest_first_and_shown(
 ) -> None:
     assert shell("mail", "list").code == 0
     first = spooled(1, subject="Ünicode", text="hello\n")
-    second = spooled(2, template="invite", data={"link": "https://example.com/i/1"})
+    alert = {"title": "Look", "text": "https://example.com/i/1"}
+    second = spooled(2, template="system_alert", data=alert)
     messages = shell("mail", "list", "--json").json()["messages"]
     assert [(one["id"], one["to"]) for one in messages] == [
         (second, "ada@example.com"),
@@ -237,7 +240,7 @@ def test_spooled_mail_is_listed_newest_first_and_shown(
     assert messages[1]["subject"] == "Ünicode"
     said = shell("mail", "show", second)
     assert "https://example.com/i/1" in said.out
-    assert f"Message-ID: <{second}@novapulse>" in said.out
+    assert f"Message-ID: <{second}@localhost>" in said.out
 
 
 @pytest.mark.parametrize("name", ["job_nothing", "../config", "job_" + "0" * 26])

@@ -1,16 +1,16 @@
-"""The log of attempts: one row each, newest first, in pages."""
+"""The log of attempts: one row each, newest first, in pages, found by what is asked for."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
 from novapulse.core.clock import rfc3339
-from novapulse.core.ids import derived_id, new_id
-from novapulse.webhooks.model import AnswerClass, Attempt, AttemptTimings
-from novapulse.webhooks.planner import delivery_log
-from novapulse.webhooks.store import ATTEMPTS
+from novapulse.core.ids import new_id
+from novapulse.core.mongo import Document
+from novapulse.deliveries.store import ATTEMPTS
 from tests.support.api import RECEIVER_URL, Api, Person
+from tests.support.attempts import attempt_row, write_attempts
 
 
 @pytest.fixture(scope="module")
@@ -18,33 +18,26 @@ async def ada(api: Api) -> Person:
     return await api.found_company()
 
 
-@pytest.fixture
-async def webhook_id(ada: Person) -> str:
-    answer = await ada.post("/webhooks", {"url": RECEIVER_URL, "events": ["*"]})
+async def subscribe(person: Person) -> str:
+    answer = await person.post("/webhooks", {"url": RECEIVER_URL, "events": ["*"]})
     return str(answer.json()["id"])
 
 
-def attempts(api: Api, webhook_id: str, count: int) -> list[Attempt]:
-    """Of one delivery; every second one in the same millisecond as the one before."""
-    event_id, start = new_id("evt"), api.runtime.clock()
-    delivery_id = derived_id("dlv", event_id, webhook_id, "0")
+@pytest.fixture
+async def webhook_id(ada: Person) -> str:
+    return await subscribe(ada)
+
+
+def of_one_delivery(ada: Person, webhook_id: str, count: int, start: datetime) -> list[Document]:
+    """Every second attempt in the same millisecond as the one before."""
+    event_id = new_id("evt")
     return [
-        Attempt(
-            id=derived_id("att", delivery_id, str(number)),
-            delivery_id=delivery_id,
-            event_id=event_id,
-            event="task.created",
-            webhook_id=webhook_id,
+        attempt_row(
+            str(ada.company_id),
+            webhook_id,
+            at=start + timedelta(milliseconds=number // 2),
+            eventId=event_id,
             attempt=number,
-            result=AnswerClass.TRANSIENT,
-            status=500,
-            error=None,
-            peer_ip="93.184.215.14",
-            timings=AttemptTimings(0.5, 1.25, 0.0, 3.0, 4.75),
-            headers={"content-type": "text/plain", "retry-after": "5"},
-            body="né\0",
-            truncated=False,
-            created_at=start + timedelta(milliseconds=number // 2),
         )
         for number in range(1, count + 1)
     ]
@@ -71,82 +64,130 @@ async def test_a_webhook_that_was_not_called_has_an_empty_log(ada: Person, webho
 async def test_an_attempt_is_shown_with_what_came_of_it(
     api: Api, ada: Person, webhook_id: str
 ) -> None:
-    (made,) = attempts(api, webhook_id, 1)
-    await delivery_log(api.runtime).add_attempts([(str(ada.company_id), made)])
+    (row,) = of_one_delivery(ada, webhook_id, 1, api.runtime.clock())
+    await write_attempts(api, [row])
     (shown,) = (await ada.get(f"/webhooks/{webhook_id}/logs")).json()["data"]
-    assert shown == {
-        "id": made.id,
-        "deliveryId": made.delivery_id,
-        "eventId": made.event_id,
-        "event": "task.created",
-        "webhookId": webhook_id,
-        "attempt": 1,
-        "class": "transient",
-        "status": 500,
-        "error": None,
-        "peerIp": "93.184.215.14",
-        "timings": {
-            "dnsMs": 0.5,
-            "connectMs": 1.25,
-            "tlsMs": 0.0,
-            "firstByteMs": 3.0,
-            "totalMs": 4.75,
-        },
-        "headers": {"content-type": "text/plain", "retry-after": "5"},
-        "body": "né\0",
-        "truncated": False,
-        "createdAt": rfc3339(made.created_at),
-    }
+    hidden = {"_id", "companyId", "expiresAt", "createdAt"}
+    expected = {name: value for name, value in row.items() if name not in hidden}
+    assert shown == {**expected, "id": row["_id"], "createdAt": rfc3339(row["createdAt"])}
 
 
 @pytest.mark.parametrize("limit", [1, 4, 5, 200])
 async def test_walking_the_log_meets_every_attempt_once(
     api: Api, ada: Person, webhook_id: str, limit: int
 ) -> None:
-    made = attempts(api, webhook_id, 15)
-    await delivery_log(api.runtime).add_attempts([(str(ada.company_id), one) for one in made])
+    await write_attempts(api, of_one_delivery(ada, webhook_id, 15, api.runtime.clock()))
     found = await walk(ada, f"/webhooks/{webhook_id}/logs", limit)
     assert sorted(one["attempt"] for one in found) == list(range(1, 16))
     order = [(one["createdAt"], one["id"]) for one in found]
     assert order == sorted(order, reverse=True)
 
 
-async def test_an_attempt_that_is_written_twice_is_one_row(
-    api: Api, ada: Person, webhook_id: str
-) -> None:
-    made = [(str(ada.company_id), one) for one in attempts(api, webhook_id, 4)]
-    for batch in (made[:2], made, made):
-        await delivery_log(api.runtime).add_attempts(batch)
-    assert len(await walk(ada, f"/webhooks/{webhook_id}/logs", 50)) == 4
-
-
 async def test_attempts_of_other_webhooks_are_not_shown(
     api: Api, ada: Person, webhook_id: str
 ) -> None:
-    other = await ada.post("/webhooks", {"url": RECEIVER_URL, "events": ["*"]})
-    mine, theirs = attempts(api, webhook_id, 1), attempts(api, other.json()["id"], 1)
-    company = str(ada.company_id)
-    await delivery_log(api.runtime).add_attempts([(company, one) for one in mine + theirs])
+    at = api.runtime.clock()
+    mine = of_one_delivery(ada, webhook_id, 1, at)
+    theirs = of_one_delivery(ada, await subscribe(ada), 1, at)
+    await write_attempts(api, mine + theirs)
     found = await walk(ada, f"/webhooks/{webhook_id}/logs", 50)
-    assert [one["id"] for one in found] == [mine[0].id]
+    assert [one["id"] for one in found] == [mine[0]["_id"]]
 
 
-async def test_rows_go_away_after_their_time(api: Api, ada: Person, webhook_id: str) -> None:
-    (made,) = attempts(api, webhook_id, 1)
-    await delivery_log(api.runtime).add_attempts([(str(ada.company_id), made)])
-    (row,) = await api.rows(ATTEMPTS, _id=made.id)
-    days = api.runtime.settings.webhooks.attempt_keep_days
-    assert row["expiresAt"] - row["createdAt"] == timedelta(days=days)
+KINDS: list[dict[str, Any]] = [
+    {"event": "task.created", "class": "ok", "status": 200},
+    {"event": "task.created", "class": "transient", "status": 500},
+    {"event": "task.created", "class": "transient", "status": None},
+    {"event": "task.updated", "class": "transient", "status": 503},
+    {"event": "task.updated", "class": "rejected", "status": 404},
+    {"event": "user.created", "class": "ok", "status": 204},
+]
 
 
-async def test_the_log_of_a_webhook_is_read_by_an_index(api: Api, ada: Person) -> None:
-    rows = api.runtime.db.raw[ATTEMPTS]
-    where = {"companyId": ada.company_id, "webhookId": "0" * 24}
-    plan = await rows.find(where).sort([("createdAt", -1), ("_id", -1)]).explain()
-    assert "IXSCAN" in repr(plan["queryPlanner"]["winningPlan"])
-    assert "SORT'" not in repr(plan["queryPlanner"]["winningPlan"])
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("class=ok", [0, 5]),
+        ("class=transient", [1, 2, 3]),
+        ("class=gone", []),
+        ("status=404", [4]),
+        ("status=500&class=transient", [1]),
+        ("status=200&class=transient", []),
+        ("event=task.updated", [3, 4]),
+        ("event=task.created&class=ok", [0]),
+        ("event=task.created&status=503", []),
+        ("eventId={event_2}", [2]),
+        ("eventId={event_2}&class=ok", []),
+        ("deliveryId={delivery_3}", [3]),
+        ("deliveryId={delivery_3}&eventId={event_3}", [3]),
+        ("deliveryId={delivery_3}&eventId={event_2}", []),
+        ("deliveryId={unknown}", []),
+        ("from={time_2}", [2, 3, 4, 5]),
+        ("to={time_2}", [0, 1]),
+        ("from={time_1}&to={time_4}&class=transient", [1, 2, 3]),
+        ("from={time_4}&to={time_1}", []),
+        ("limit=2&class=transient", [2, 3]),
+    ],
+)
+async def test_the_log_is_filtered(api: Api, ada: Person, query: str, expected: list[int]) -> None:
+    webhook_id, start = await subscribe(ada), api.runtime.clock()
+    rows = [
+        attempt_row(str(ada.company_id), webhook_id, at=start + timedelta(seconds=number), **fields)
+        for number, fields in enumerate(KINDS)
+    ]
+    await write_attempts(api, rows)
+    await api.runtime.db.platform("webhook_deliveries").insert_many(
+        [
+            {"_id": row["deliveryId"], "eventId": row["eventId"], "companyId": row["companyId"]}
+            | {"webhookId": webhook_id, "replay": 0}
+            for row in rows
+        ]
+    )
+    names = {"unknown": "dlv_" + "0" * 26}
+    for number, row in enumerate(rows):
+        names[f"event_{number}"] = row["eventId"]
+        names[f"delivery_{number}"] = row["deliveryId"]
+        names[f"time_{number}"] = rfc3339(row["createdAt"])
+    answer = await ada.get(f"/webhooks/{webhook_id}/logs?{query.format(**names)}")
+    assert answer.status == 200, answer.body
+    found = [row["id"] for row in answer.json()["data"]]
+    assert found == [rows[number]["_id"] for number in reversed(expected)]
 
 
-@pytest.mark.parametrize("query", ["limit=0", "cursor=x", "event=task.created&event=x", "x=1"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        *("", "class=ok", "status=500", "event=task.created", f"eventId={'evt_' + '0' * 26}"),
+        *("from=2026-01-01T00:00:00Z", "class=ok&event=task.created&status=200", "cursor={cursor}"),
+    ],
+)
+async def test_every_filter_goes_by_an_index_and_nothing_is_sorted(
+    api: Api, ada: Person, webhook_id: str, query: str
+) -> None:
+    """The database says how it found what the API asked for."""
+    await write_attempts(api, of_one_delivery(ada, webhook_id, 3, api.runtime.clock()))
+    first = (await ada.get(f"/webhooks/{webhook_id}/logs?limit=1")).json()
+    query = query.replace("{cursor}", str(first["page"]["nextCursor"]))
+    database = api.runtime.db.raw
+    await database.command("profile", 2)
+    try:
+        assert (await ada.get(f"/webhooks/{webhook_id}/logs?{query}")).status == 200
+    finally:
+        await database.command("profile", 0)
+    where = {"op": "query", "ns": f"{database.name}.{ATTEMPTS}"}
+    (asked,) = await database["system.profile"].find(where).sort("ts", -1).limit(1).to_list()
+    assert "IXSCAN" in asked["planSummary"]
+    assert "COLLSCAN" not in asked["planSummary"]
+    assert not asked.get("hasSortStage", False)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        *("limit=0", "cursor=x", "event=task.created&event=x", "x=1", "event=task.*", "status=99"),
+        *("class=fine", "eventId=x", "deliveryId=evt_", "from=yesterday", "status=ok"),
+        "to=0001-01-01T00:00:00%2B10:00",
+    ],
+)
 async def test_a_strange_query_is_unacceptable(ada: Person, webhook_id: str, query: str) -> None:
     assert (await ada.get(f"/webhooks/{webhook_id}/logs?{query}")).status == 422

@@ -37,6 +37,7 @@ async def test_a_new_task_is_answered_as_it_is_kept(api: Api, ada: Person) -> No
     assert made == {
         **given,
         "id": made["id"],
+        "projectId": None,
         "dueAt": "2027-01-01T10:00:00.000Z",
         "createdBy": ada.id,
         "createdAt": made["createdAt"],

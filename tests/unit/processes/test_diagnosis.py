@@ -32,6 +32,7 @@ def report(state: str = "ready", /, **states: str) -> dict[str, Any]:
         "processes": processes,
         "stores": {"mongodb": {"status": "ok"}, "redis": {"status": "ok"}},
         "queues": {"nova:webhook": {"dead": 0}},
+        "alerts": [],
         "disk": {"status": "ok", "freeBytes": 1 << 40},
     }
 

@@ -19,6 +19,7 @@ url = "rediss://:an0ther-secret@cache.example.com:6380/0"
 
 [mail]
 host = "mail.example.com"
+from = "nova@example.com"
 password_file = "{password_file}"
 """
 PLANTED = (

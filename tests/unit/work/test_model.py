@@ -42,6 +42,12 @@ def test_null_empties_a_field() -> None:
     assert (after.assignee_id, after.description) == (None, None)
 
 
+def test_a_task_that_is_done_from_the_start_is_dated() -> None:
+    for status in Status:
+        made = new(status=status).task(task_id="0" * 24, by="u1", at=AT)
+        assert made.completed_at == (AT if status is Status.DONE else None)
+
+
 def test_done_is_dated_once_and_undone_is_not_dated() -> None:
     done = TASK.changed(change(status="done"), at=AT)
     assert done.completed_at == AT
@@ -69,6 +75,7 @@ def test_a_due_date_is_kept_in_utc_to_the_millisecond(given: str, kept: datetime
         ("priority", ["", "highest", None]),
         ("labels", [None, "red", ["x"] * 51, [""], ["x" * 51], [5], ["a\nb"]]),
         ("assigneeId", ["", "x", "0" * 23, "0" * 25, "G" * 24, "A" * 24, {"$ne": None}]),
+        ("projectId", ["", "x", "0" * 23, "0" * 25, {"$ne": None}]),
         ("dueAt", ["", "tomorrow", "2026-01-01", "2026-01-01T12:00:00", "2026-02-30T00:00:00Z", 5]),
     ]
     + [
@@ -105,3 +112,5 @@ def test_a_line_break_at_the_end_is_refused_too(field: str, value: Any) -> None:
 def test_a_date_that_utc_can_not_hold_is_unacceptable(moment: str) -> None:
     with pytest.raises(Invalid):
         TASK.changed(change(dueAt=moment), at=LATER)
+    with pytest.raises(Invalid):
+        new(dueAt=moment).task(task_id="0" * 24, by="u1", at=AT)

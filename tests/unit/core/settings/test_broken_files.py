@@ -134,6 +134,19 @@ FILES = {
     "control character in a value": Broken(
         '[mail]\nhost = "a\\nb"', 2, "mail.host", "control characters"
     ),
+    # mail
+    "mail server with a port": Broken(
+        "[mail]\nhost = 'mail.example.com:25'", 2, "mail.host", "without a port"
+    ),
+    "mail server without a sender": Broken(
+        "[mail]\nhost = 'mail.example.com'", 2, "mail.host", "without a sender"
+    ),
+    "sender without an address": Broken(
+        "[mail]\nfrom = 'NovaPulse'", 2, "mail.from", "expected an address"
+    ),
+    "sender whose address is not ASCII": Broken(
+        "[mail]\nfrom = 'Nova <növa@example.com>'", 2, "mail.from", "in ASCII"
+    ),
     # stores
     "write concern 1": Broken(
         "[mongo]\nuri = 'mongodb://u:p@h/?w=1'", 2, "mongo.uri", "w=1 is not majority"

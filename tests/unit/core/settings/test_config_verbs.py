@@ -47,12 +47,13 @@ def test_check_says_every_problem_in_three_lines_and_ends_with_78(root: Path) ->
     assert len(lines) == 6
 
 
-def test_check_warns_of_keys_without_effect(root: Path) -> None:
-    (root / "config.toml").write_text("[backup]\nkeep = 3\n")
+def test_check_warns_of_a_file_that_everybody_may_read(root: Path) -> None:
+    (root / "config.toml").write_text("[redis]\nurl = 'redis://:canary@h'\n")
+    (root / "config.toml").chmod(0o644)
     result = run("check", "--root", root)
     assert result.exit_code == 0
     assert "warning:" in result.stderr
-    assert "backup.keep" in result.stderr
+    assert "canary" not in result.stderr
 
 
 def test_check_answers_scripts_in_json(root: Path) -> None:

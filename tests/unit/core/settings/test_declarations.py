@@ -67,11 +67,6 @@ def test_the_example_file_and_the_reference_name_every_key() -> None:
         assert f"| `{short}` |" in reference
 
 
-def test_reserved_keys_say_that_they_have_no_effect_yet() -> None:
-    row = next(r for r in render_reference().splitlines() if r.startswith("| `password_file`"))
-    assert "no effect in this version yet" in row
-
-
 def test_queue_defaults_are_the_documented_policies() -> None:
     queues = DEFAULTS.queues
     policies = {

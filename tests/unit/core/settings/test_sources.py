@@ -164,14 +164,6 @@ def test_the_predecessors_variables_are_honoured(tmp_path: Path) -> None:
     assert any("JWT_REFRESH_SECRET" in warning for warning in loaded.warnings)
 
 
-def test_a_reserved_key_is_accepted_with_a_warning(tmp_path: Path) -> None:
-    (tmp_path / "config.toml").write_text("[mail]\nhost = 'mail.example.com'\n")
-    loaded = load(root=tmp_path, environ={})
-    assert loaded.settings.mail.host == "mail.example.com"
-    (warning,) = loaded.warnings
-    assert warning.startswith(f"{tmp_path / 'config.toml'}:2: mail.host")
-
-
 def test_a_password_in_a_file_for_everybody_is_warned_of(tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
     file.write_text("[redis]\nurl = 'redis://:canary@h'\n")

@@ -1,0 +1,1 @@
+"""Alerts: rules declared once, for Prometheus and for the program itself."""

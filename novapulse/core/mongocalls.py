@@ -1,0 +1,85 @@
+"""One call of MongoDB's driver: how long it took, and what its error means to us.
+
+The errors themselves are those of `core.errors`; only `core.mongo` and what
+runs beside it call the driver.
+"""
+
+import time
+from collections.abc import Awaitable, Mapping
+from typing import Any, TypeVar
+
+from pymongo import errors as mongo_errors
+
+from novapulse.core import errors
+from novapulse.core.telemetry import metrics, tracing
+
+T = TypeVar("T")
+DUPLICATE = 11000
+# What a server answers while it shuts down, starts, or has no primary yet; 211 is
+# KeyNotFound: a member that just started can not sign its cluster time; 134 and 246: nothing is
+# known to be at a majority yet.
+_NOT_SERVING = frozenset({91, 133, 134, 189, 211, 246, 10107, 11600, 11602, 13435, 13436})
+_AUTHENTICATION_FAILED = 18
+_DISK_FULL = (14031, 28)  # OutOfDiskSpace, and WiredTiger's ENOSPC
+# What a server says while it goes or has just come: KeyNotFound (of the cluster's clock, for
+# some moments after a start), ShutdownInProgress, PrimarySteppedDown, InterruptedAtShutdown,
+# InterruptedDueToReplStateChange, WriteConcernFailed; also for the last, nothing is known.
+_PASSING = (211, 91, 189, 11600, 11602, 64)
+
+
+class Duplicate(errors.Conflict):
+    """A unique index refused the row; `index` is its name."""
+
+    def __init__(self, index: str) -> None:
+        super().__init__()
+        self.index = index
+
+
+def translate(error: mongo_errors.PyMongoError) -> errors.Error:
+    """Our error for the driver's: who can do something about it decides the class."""
+    if error.has_error_label("TransientTransactionError"):
+        return errors.TransientConflict()
+    if isinstance(error, mongo_errors.DuplicateKeyError):
+        return Duplicate(_index_name(error.details))
+    if isinstance(error, mongo_errors.BulkWriteError):
+        rows = (error.details or {}).get("writeErrors") or [{}]
+        if rows[0].get("code") == DUPLICATE:
+            return Duplicate(_index_name(rows[0]))
+    if isinstance(error, mongo_errors.OperationFailure) and error.code in _DISK_FULL:
+        return errors.StorageFull()
+    if isinstance(error, mongo_errors.OperationFailure) and error.code in _PASSING:
+        return errors.Unavailable("The database is starting or stopping; try again shortly")
+    if isinstance(error, mongo_errors.OperationFailure) and error.code == _AUTHENTICATION_FAILED:
+        return errors.Unavailable("The database does not accept our name and password")
+    if isinstance(error, mongo_errors.OperationFailure) and (
+        error.code in _NOT_SERVING or error.has_error_label("RetryableWriteError")
+    ):
+        return errors.Unavailable("The database is starting or stopping; try again shortly")
+    if error.timeout or isinstance(
+        error, mongo_errors.ConnectionFailure | mongo_errors.WaitQueueTimeoutError
+    ):
+        return errors.Unavailable("The database does not answer; try again shortly")
+    raise error  # a bug: let it surface with its own traceback
+
+
+def _index_name(details: Mapping[str, Any] | None) -> str:
+    message = str((details or {}).get("errmsg", ""))
+    return message.partition("index: ")[2].partition(" ")[0]
+
+
+async def measured(collection: str, operation: str, call: Awaitable[T]) -> T:
+    """Await one driver call: its duration is recorded, its errors are ours."""
+    started = time.perf_counter()
+    try:
+        with tracing.span(
+            f"{operation} {collection}",
+            is_call=True,
+            db_system_name="mongodb",
+            db_collection_name=collection,
+            db_operation_name=operation,
+        ):
+            return await call
+    except mongo_errors.PyMongoError as error:
+        raise translate(error) from error
+    finally:
+        metrics.db_query(collection, operation).observe(time.perf_counter() - started)

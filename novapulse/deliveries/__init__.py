@@ -1,0 +1,1 @@
+"""Deliveries of events to webhooks: what is planned, attempted, held, replayed and recovered."""

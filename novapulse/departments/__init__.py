@@ -1,0 +1,1 @@
+"""Departments: who belongs together in a company, and who leads them."""

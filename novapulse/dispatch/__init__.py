@@ -1,0 +1,1 @@
+"""The dispatcher: which deliveries are sent when, and what becomes of them."""

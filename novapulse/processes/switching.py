@@ -1,0 +1,126 @@
+"""Putting another release in the place of the current one, and going back when that fails."""
+
+import subprocess
+from collections.abc import Callable
+
+from novapulse.core.errors import Conflict, Unavailable
+from novapulse.processes.release import Release
+from novapulse.processes.upgrade import Installation, run_program
+
+Say = Callable[[str], None]
+
+UNIT = "novapulse.service"
+
+
+class CanNotGoBack(Conflict):
+    """The former release is gone, or does not know the database any more."""
+
+    title = "There is no way back by a rollback"
+
+    def __init__(self, detail: str, *, hint: str) -> None:
+        super().__init__(detail)
+        self.hint = hint
+
+
+class UpgradeFailed(Unavailable):
+    """The new release did not become ready; `hint` says how things are now."""
+
+    title = "The upgrade failed"
+
+    def __init__(self, detail: str, *, hint: str) -> None:
+        super().__init__(detail)
+        self.hint = hint
+
+
+def apply(new: Release, here: Installation, say: Say) -> None:
+    """Migrate, switch, restart; back to the current release when the new one does not come up.
+
+    Raises:
+        UpgradeFailed: the former release is in use again, unless the hint says otherwise.
+    """
+    say("Migrating the database …")
+    migrated = run_program(new, "migrate", "up")
+    if migrated.returncode != 0:
+        raise UpgradeFailed(
+            f"The database was not migrated: {migrated.stderr.strip()}",
+            hint="nothing was switched; the running release is untouched",
+        )
+    version = new.facts().version
+    say(f"Installing {version} beside {here.current.facts().version} …")
+    _install(new, here)
+    try:
+        _restart(say)
+    except UpgradeFailed as failed:
+        say("It does not become ready; going back …")
+        if new.facts().schema != here.current.facts().schema:
+            failed.hint = "the schema has changed: restore the backup with the former release"
+            raise
+        _install(here.current, here)
+        _restart(say)
+        failed.hint = f"{here.current.facts().version} runs again; see journalctl -u {UNIT}"
+        raise
+
+
+def require_previous(here: Installation) -> Release:
+    """The release that a rollback would go to.
+
+    Raises:
+        CanNotGoBack: there is none, or it is too old for the database.
+    """
+    previous = here.find_previous()
+    if previous is None:
+        raise CanNotGoBack("No former release is here", hint="install the older archive instead")
+    now, then = here.current.facts(), previous.facts()
+    if then.schema < now.schema:
+        raise CanNotGoBack(
+            f"{then.version} knows schema {then.schema}, the database has {now.schema}",
+            hint="install the older archive, then: novapulse backup restore",
+        )
+    return previous
+
+
+def roll_back(previous: Release, here: Installation, say: Say) -> None:
+    """Raises UpgradeFailed when the former release does not become ready."""
+    _install(previous, here)
+    _restart(say)
+
+
+def _install(release: Release, here: Installation) -> None:
+    """By the release's own script, so that units and links are its own too."""
+    script = str(release.directory / "install.sh")
+    command = [script, "--prefix", str(here.prefix), "--no-restart"]
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        said = done.stderr.strip()
+        raise UpgradeFailed(
+            f"{release.facts().version} was not installed: {said}",
+            hint=f"{here.prefix}/current tells which release is in use",
+        )
+
+
+def _restart(say: Say) -> None:
+    """Wait until the service is ready again; one that does not run is left alone."""
+    if _systemctl("is-active", UNIT).returncode != 0:
+        say(f"The service does not run; start it: systemctl start {UNIT}")
+        return
+    say("Restarting …")
+    done = _systemctl("restart", UNIT)
+    if done.returncode != 0:
+        raise UpgradeFailed(
+            f"{UNIT} did not become ready: {done.stderr.strip()}", hint=f"journalctl -u {UNIT}"
+        )
+
+
+def _systemctl(*words: str) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            ["systemctl", "--quiet", *words],  # noqa: S607  # wherever the distribution has it
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except OSError as error:  # a machine without systemd runs it in some other way
+        return subprocess.CompletedProcess(words, 1, "", str(error))

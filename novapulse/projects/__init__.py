@@ -1,0 +1,1 @@
+"""Projects: what a company's tasks are gathered in."""

@@ -1,0 +1,1 @@
+"""What people write into their automation: paths, templates, conditions, times. Pure."""

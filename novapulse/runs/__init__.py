@@ -1,0 +1,1 @@
+"""Runs of workflows: every step recorded, resumed wherever it was cut off."""

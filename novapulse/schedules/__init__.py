@@ -1,0 +1,1 @@
+"""Schedules: reports that are made every day, week or month, as their owner."""

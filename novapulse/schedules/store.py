@@ -1,0 +1,74 @@
+"""Every query on report schedules."""
+
+from datetime import datetime
+from typing import Any
+
+from novapulse.core import paging
+from novapulse.core.documents import from_document, to_document
+from novapulse.core.errors import NotFound, VersionConflict
+from novapulse.core.mongo import Database, TenantSession
+from novapulse.people.store import present
+from novapulse.schedules.model import Schedule, ScheduleQuery
+
+SCHEDULES = "report_schedules"
+
+_NEWEST = [("createdAt", -1), ("_id", -1)]
+INDEXES: dict[str, tuple[dict[str, Any], ...]] = {
+    SCHEDULES: (
+        {"name": "newest", "keys": [("companyId", 1), *_NEWEST]},
+        {"name": "owner", "keys": [("companyId", 1), ("ownerId", 1), *_NEWEST]},
+        {
+            "name": "due",
+            "keys": [("nextRunAt", 1)],
+            "partialFilterExpression": {"isActive": True},
+        },
+    ),
+}
+
+
+class ScheduleStore:
+    """One company's schedules; `own` narrows every query to those of this user."""
+
+    def __init__(self, session: TenantSession, *, own: str | None = None) -> None:
+        self._rows = session.rows(SCHEDULES)
+        self._own = present(ownerId=own)
+
+    async def insert(self, schedule: Schedule) -> None:
+        await self._rows.insert(to_document(schedule))
+
+    async def get(self, schedule_id: str) -> Schedule:
+        """Raises NotFound."""
+        document = await self._rows.find_one({"_id": schedule_id, **self._own})
+        if document is None:
+            raise NotFound("There is no such report schedule")
+        return from_document(document, Schedule)
+
+    async def page(self, query: ScheduleQuery) -> list[Schedule]:
+        """One more than the page holds, when there are more; newest first."""
+        found = await self._rows.find(
+            {**self._own, **paging.after(query.cursor)},
+            sort=paging.NEWEST_FIRST,
+            limit=query.limit + 1,
+        )
+        return [from_document(document, Schedule) for document in found]
+
+    async def count(self, *, limit: int) -> int:
+        return await self._rows.count(self._own, limit=limit)
+
+    async def replace(self, schedule: Schedule, *, if_version: int) -> None:
+        """Save over version `if_version`; raises VersionConflict when it is another by now."""
+        where = {"_id": schedule.id, "version": if_version}
+        if not await self._rows.replace(where, to_document(schedule)):
+            raise VersionConflict()
+
+    async def delete(self, schedule_id: str) -> None:
+        await self._rows.delete_one({"_id": schedule_id})
+
+
+async def due_schedules(db: Database, *, now: datetime, limit: int) -> list[tuple[str, str]]:
+    """Company and id of active schedules whose time has come, in all companies."""
+    where = {"isActive": True, "nextRunAt": {"$lte": now}}
+    found = await db.platform(SCHEDULES).find(
+        where, sort=(("nextRunAt", 1),), limit=limit, hint="due", projection={"companyId": 1}
+    )
+    return [(row["companyId"], row["_id"]) for row in found]

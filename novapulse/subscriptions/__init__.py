@@ -1,0 +1,1 @@
+"""Webhooks as subscriptions: who gets which events where; nothing is sent from here."""

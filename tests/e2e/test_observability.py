@@ -1,0 +1,323 @@
+"""One appliance, watched from outside: metrics, traces, logs and dashboards, through its faults."""
+
+import os
+import shutil
+import signal
+import subprocess
+import tarfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.support.appliance import (
+    OPEN_CONFIG,
+    Answer,
+    Appliance,
+    Client,
+    appliance_in_temporary_root,
+)
+from tests.support.monitoring import DASHBOARDS, metrics_in
+from tests.support.otlp import Collector, Span, collector
+from tests.support.receiver import WebhookReceiver, webhook_receiver
+
+pytestmark = pytest.mark.slow
+Numbers = dict[tuple[str, ...], float]
+# Never there unless somebody has a certificate, and a public URL, to show.
+ABSENT = {"novapulse_certificate_left_seconds"}
+
+
+@dataclass
+class Scene:
+    appliance: Appliance
+    admin: Client
+    receiver: WebhookReceiver
+    collector: Collector
+    canaries: list[str] = field(default_factory=list)
+
+    def scrape(self) -> Numbers:
+        return numbers(Client(self.appliance).get("/metrics").body.decode())
+
+    def wait_for(self, key: tuple[str, ...], value: float, *, seconds: float = 15) -> Numbers:
+        """The scrape in which a sample has at least this value."""
+        deadline = time.monotonic() + seconds
+        while (found := self.scrape()).get(key, 0.0) < value:
+            assert time.monotonic() < deadline, f"{key} is {found.get(key)}, not {value}"
+            time.sleep(0.1)
+        return found
+
+
+def numbers(text: str) -> Numbers:
+    """Name and label values, in the order of the labels' names, to value."""
+    return {
+        (one.name, *(value for _, value in sorted(one.labels.items()))): one.value
+        for family in text_string_to_metric_families(text)
+        for one in family.samples
+    }
+
+
+@pytest.fixture(scope="module")
+def scene() -> Iterator[Scene]:
+    with collector() as sink, webhook_receiver() as receiver:
+        config = f'{OPEN_CONFIG}\n[tracing]\nendpoint = "{sink.url}"\n'
+        with appliance_in_temporary_root(config) as one:
+            one.start()
+            yield Scene(one, one.found_company(), receiver, sink)
+
+
+def attempts(spans: list[Span], trace: str) -> list[Span]:
+    return [one for one in spans if one.trace == trace and one.name == "webhook attempt"]
+
+
+def test_one_trace_reaches_from_the_request_to_the_second_attempt(scene: Scene):
+    trace, parent = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+    scene.receiver.answer_next(500)
+    webhook = scene.admin.subscribe(f"{scene.receiver.url}/traced", "task.created")
+    headers = {"traceparent": f"00-{trace}-{parent}-01", "X-Request-Id": "a-traced-request"}
+    answer = scene.admin.call("POST", "/tasks", body={"title": "x"}, headers=headers)
+    assert answer.status == 201
+    spans = scene.collector.wait_for(lambda got: len(attempts(got, trace)) >= 2, seconds=25)
+    scene.collector.wait_for(
+        lambda got: any(one.name == "POST /api/v1/tasks" and one.trace == trace for one in got),
+        seconds=10,
+    )
+    spans = [one for one in scene.collector.spans if one.trace == trace]
+    names = {one.name for one in spans}
+    assert {"transaction", "insert_many events", "commit transaction"} <= names
+    (request,) = (one for one in spans if one.name == "POST /api/v1/tasks")
+    assert request.parent == parent
+    assert request.attributes["http.response.status_code"] == 201
+    assert request.process.startswith("api-")
+    tried = attempts(spans, trace)
+    assert [one.attributes["novapulse.attempt"] for one in tried] == [1, 2]
+    assert [one.attributes["novapulse.answer"] for one in tried] == ["transient", "ok"]
+    assert {one.attributes["novapulse.webhook_id"] for one in tried} == {webhook["id"]}
+    jobs = [one for one in spans if one.name == "job webhook.deliver"]
+    assert {one.parent for one in tried} == {one.id for one in jobs}
+    assert scene.collector.paths == {"/v1/traces"}
+    scene.admin.call("DELETE", f"/webhooks/{webhook['id']}").must(204)
+    lines = scene.appliance.cli("logs", "--request", "a-traced-request").stdout.splitlines()
+    assert all(trace in line for line in lines)
+
+
+def test_from_the_request_id_logs_tell_the_whole_story(scene: Scene):
+    webhook = scene.admin.subscribe(scene.receiver.url, "task.created")
+    answer: Answer = scene.admin.post("/tasks", {"title": "a story"})
+    request_id = answer.headers["x-request-id"]
+    story = ("event.recorded", "http.request", "webhook.attempt", "job.finished")
+
+    def told() -> str:
+        return scene.appliance.cli("logs", "--request", request_id).stdout
+
+    scene.appliance.wait_for(lambda: "job.finished" in told(), seconds=15)
+    lines = told().splitlines()
+    found = [next(i for i, line in enumerate(lines) if f'"{word}"' in line) for word in story]
+    assert found == sorted(found)
+    attempt, job = (next(line for line in lines if f'"{word}"' in line) for word in story[2:])
+    job_id = job.partition('"jobId":"')[2].partition('"')[0]
+    assert job_id.startswith("job_")
+    assert f'"jobId":"{job_id}"' in attempt
+    assert '"deliveryId":"dlv_' in attempt
+    scene.admin.call("DELETE", f"/webhooks/{webhook['id']}").must(204)
+
+
+def test_every_metric_of_the_seed_has_its_value_and_no_death_takes_one_back(scene: Scene):
+    admin, receiver = scene.admin, scene.receiver
+    before = scene.scrape()
+    created = ("http_requests_total", "POST", "/api/v1/tasks", "201")
+    missing = ("http_request_errors_total", "not_found", "GET", "/api/v1/tasks/{id}", "404")
+    done = ("queue_jobs_total", "webhook.deliver", "webhook", "completed")
+    failed = ("queue_job_errors_total", "webhook.deliver", "webhook")
+    webhook = admin.subscribe(receiver.url, "task.created", retries=1)
+    receiver.answer_next(500)
+    for number in range(5):
+        admin.create_task(f"number {number}")
+    for _ in range(3):
+        assert admin.get("/tasks/" + "0" * 24).status == 404
+    scene.wait_for(done, before.get(done, 0) + 5, seconds=30)
+    after = scene.wait_for(missing, before.get(missing, 0) + 3)
+
+    def grown(*key: str) -> float:
+        return after.get(key, 0.0) - before.get(key, 0.0)
+
+    assert grown(*created) == 5
+    assert grown("http_request_duration_seconds_count", *created[1:]) == 5
+    assert grown(*missing) == 3
+    assert grown(*failed) == 1
+    assert grown("queue_job_duration_seconds_count", *done[1:]) == 5
+    assert grown("db_query_duration_seconds_count", "transaction", "commit") >= 5
+    assert grown("redis_command_duration_seconds_count", "publish") >= 5
+    assert grown("novapulse_webhook_attempts_total", "ok") == 5
+    assert grown("novapulse_webhook_latency_seconds_count") == 5
+    assert after["redis_connection_status",] == 1
+    assert after["db_connection_pool_size", "idle"] >= 5
+    assert ("queue_size", "webhook", "dead") in after
+    kill(scene, "webhook-1")
+    assert scene.appliance.cli("restart", "api-1").returncode == 0
+    kept = scene.wait_for(created, after[created])
+    for key, value in after.items():
+        if key[0].endswith(("_total", "_count", "_bucket")) and "novapulse_process" not in key[0]:
+            assert kept.get(key, 0.0) >= value, key
+    names = {path.stem.rpartition("_")[2] for path in metric_files(scene)}
+    live = {row["name"] for row in scene.appliance.status()["processes"] if row["pid"]}
+    assert {name.partition(".")[0] for name in names} <= live
+    assert len(names) == len({name.partition(".")[0] for name in names})
+    admin.call("DELETE", f"/webhooks/{webhook['id']}").must(204)
+
+
+def metric_files(scene: Scene) -> list[Path]:
+    return list((scene.appliance.root / "run" / "metrics").glob("*.db"))
+
+
+def kill(scene: Scene, name: str) -> None:
+    """And wait until another one is in its place."""
+    former = scene.appliance.process(name)["pid"]
+    os.kill(former, signal.SIGKILL)
+
+    def is_replaced() -> bool:
+        row = scene.appliance.process(name)
+        return row["state"] == "ready" and row["pid"] != former
+
+    scene.appliance.wait_for(is_replaced, seconds=20)
+
+
+@pytest.mark.skipif(
+    shutil.which("promtool") is None, reason="NOT TESTED: the scrape needs promtool, not here"
+)
+def test_promtool_accepts_the_scrape_and_the_verb_prints_the_same(scene: Scene):
+    scraped = Client(scene.appliance).get("/metrics").body
+    printed = scene.appliance.cli("metrics").stdout
+    for text in (scraped, printed.encode()):
+        done = subprocess.run(
+            ["promtool", "check", "metrics"],
+            input=text,
+            capture_output=True,
+            timeout=30,
+            check=False,
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    assert {key[0] for key in numbers(printed)} <= {key[0] for key in scene.scrape()}
+
+
+def test_every_metric_of_the_dashboards_is_in_a_scrape(scene: Scene):
+    admin = scene.admin
+    admin.post("/auth/password/forgot", {"email": "ada@acme.example"}).must(202)
+    mails = ("novapulse_mails_total", "spooled")
+    scene.wait_for(mails, 1)
+    wanted = {name for page in DASHBOARDS for name in metrics_in(page)} - ABSENT
+    scene.appliance.wait_for(lambda: not wanted - families(scene.scrape()), seconds=20)
+
+
+def families(found: Numbers) -> set[str]:
+    names = {key[0] for key in found}
+    return names | {name.removesuffix("_bucket") for name in names}
+
+
+def test_no_canary_is_in_a_log_trace_metric_redis_key_or_bundle(scene: Scene, tmp_path: Path):
+    push_canaries(scene)
+    assert len(scene.canaries) >= 30
+    time.sleep(1.5)  # spans leave once a second
+    bundle = tmp_path / "bundle.tar.gz"
+    assert scene.appliance.cli("support", "bundle", "--output", str(bundle)).returncode == 0
+    places = {
+        "traces": b"".join(scene.collector.raw),
+        "metrics": Client(scene.appliance).get("/metrics").body,
+        "redis": redis_content(scene.appliance),
+        **log_files(scene.appliance),
+    }
+    with tarfile.open(bundle) as archive:
+        for member in archive:
+            if (file := archive.extractfile(member)) is not None:
+                places[f"bundle {member.name}"] = file.read()
+    assert places["redis"]
+    leaks = [
+        (place, word)
+        for place, content in places.items()
+        for word in scene.canaries
+        if word.encode() in content
+    ]
+    assert leaks == []
+
+
+def push_canaries(scene: Scene) -> None:
+    """Marked secrets through every door, the wrong ones included."""
+    count = iter(range(1_000))
+
+    def canary(door: str) -> str:
+        scene.canaries.append(word := f"canary-{door}-{next(count):03}-4711")
+        return word
+
+    admin, nobody = scene.admin, Client(scene.appliance)
+    for email in ("ada@acme.example", "nobody@acme.example"):
+        nobody.post("/auth/login", {"email": email, "password": canary("password")})
+    nobody.post("/auth/login/mfa", {"challengeToken": canary("challenge"), "code": "123456"})
+    nobody.post("/auth/refresh", {"refreshToken": canary("refresh")})
+    nobody.post("/auth/password/reset", {"token": canary("reset"), "password": canary("new")})
+    founding = {"companyName": "X", "name": "X", "email": "x@x.example", "password": canary("pw")}
+    nobody.post("/auth/register", {**founding, "setupToken": canary("setup")})
+    nobody.get(f"/invites/{canary('invite')}")
+    nobody.post(f"/invites/{canary('invite')}/accept", {"name": "X", "password": canary("pw")})
+    for scheme in ("Bearer", "Basic", "Token"):
+        nobody.call("GET", "/tasks", headers={"Authorization": f"{scheme} {canary('header')}"})
+    nobody.call("GET", "/tasks", headers={"Authorization": f"Bearer nvp_{canary('token')}"})
+    nobody.call("GET", "/tasks", headers={"Cookie": f"__Host-session={canary('cookie')}"})
+    nobody.call("GET", f"/tasks?token={canary('query')}")
+    nobody.call("GET", f"/{canary('path')}")
+    admin.post("/auth/password/change", {"current": canary("old"), "new": canary("new")})
+    admin.post("/auth/step-up", {"password": canary("step"), "code": canary("code")})
+    admin.post("/auth/mfa/setup", {"password": canary("mfa")})
+    admin.post("/auth/mfa/disable", {"password": canary("mfa"), "code": canary("code")})
+    admin.post("/api-tokens", {"name": "x", "scopes": [canary("scope")]})
+    webhook = admin.post(
+        "/webhooks",
+        {
+            "url": f"{scene.receiver.url}/{canary('url')}?key={canary('url')}",
+            "events": ["task.created"],
+            "headers": {"Authorization": f"Bearer {canary('hook')}", "X-Key": canary("hook")},
+        },
+    ).must(201)
+    scene.canaries += [webhook["secret"], webhook["secret"].removeprefix("whsec_")]
+    closed = {"url": f"http://127.0.0.1:9/{canary('closed')}", "events": ["task.created"]}
+    admin.post("/webhooks", {**closed, "retries": 0}).must(201)
+    admin.create_task(canary("title"))
+    admin.call("POST", "/tasks", body={"title": "x"}, headers={"Idempotency-Key": canary("key")})
+    scene.receiver.wait_for(lambda got: any("url" in one.path for one in got), seconds=15)
+    invited = {"email": "invited@acme.example", "role": "user"}
+    invite = admin.post("/invites", invited).must(201)
+    scene.canaries.append(str(invite["link"]).rpartition("/")[2].rpartition("=")[2])
+
+
+def log_files(appliance: Appliance) -> dict[str, bytes]:
+    files = [*(appliance.root / "log").iterdir(), *appliance.root.parent.glob("talk")]
+    return {file.name: file.read_bytes() for file in files if file.is_file()}
+
+
+def redis_content(appliance: Appliance) -> bytes:
+    """Every key with its value, as the server keeps them."""
+    import redis
+
+    from novapulse.core.settings import load
+    from novapulse.processes import places
+    from novapulse.stores.redis import redis_password
+
+    layout = places.layout(load(root=appliance.root, environ={}))
+    client = redis.Redis(
+        unix_socket_path=str(layout.redis_socket),
+        username="novapulse",
+        password=redis_password(layout),
+    )
+    with client:
+        return b"redis " + b" ".join(client.scan_iter())
+
+
+def test_what_a_process_has_not_sent_it_sends_before_it_ends(scene: Scene):
+    """Last: it stops the appliance."""
+    trace = "11112222333344445555666677778888"
+    headers = {"traceparent": f"00-{trace}-00f067aa0ba902b7-01"}
+    assert scene.admin.call("GET", "/tasks", headers=headers).status == 200
+    assert scene.appliance.stop() == 0
+    names = {one.name for one in scene.collector.spans if one.trace == trace}
+    assert "GET /api/v1/tasks" in names

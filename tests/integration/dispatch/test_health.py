@@ -1,0 +1,194 @@
+"""A receiver that fails: its circuit, who is told when, and when it is disabled.
+
+The clock stands still unless a test moves it; only the ledger's times are real.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+
+from novapulse.deliveries import store
+from novapulse.deliveries.store import ATTEMPTS
+from novapulse.dispatch.dispatcher import Dispatcher
+from tests.support.dispatching import COMPANY, House, Plan, Sink, StillClock, open_house, until
+from tests.support.stores import RunningStores
+
+_clock = StillClock()
+
+
+@pytest.fixture(scope="module")
+async def shared_house(stores: RunningStores) -> AsyncIterator[House]:
+    async with open_house(stores, clock=_clock) as opened:
+        yield opened
+
+
+@pytest.fixture
+def clock() -> StillClock:
+    _clock.reset()
+    return _clock
+
+
+async def pass_time(
+    house: House, dispatcher: Dispatcher, clock: StillClock, *, seconds: int, step: int = 10
+) -> None:
+    """Let the dispatcher do in each step what there is to do."""
+    for _ in range(0, seconds, step):
+        clock.jump(timedelta(seconds=step))
+        house.ring()
+        await asyncio.sleep(0.03)
+        await until(lambda: not dispatcher.board.in_flight, what="the attempts to end")
+
+
+async def told(house: House, event_type: str) -> int:
+    return len(await house.recorded(event_type))
+
+
+async def until_told(house: House, event_type: str, number: int) -> None:
+    async def was_told() -> bool:
+        return await told(house, event_type) == number
+
+    await until(was_told, what=f"{number} of {event_type}")
+
+
+async def test_a_dead_receiver_sees_few_requests_and_recovers_soon(
+    house: House, there: Sink, clock: StillClock
+) -> None:
+    """1,000 are due: at most 30 requests in five minutes, and within one after it is mended."""
+    await house.subscribe(f"{there.url}/a")
+    there.plans["/a"] = Plan(500)
+    await house.emit(1_000)
+    async with house.dispatching() as dispatcher:
+        await until(lambda: len(there.told) >= 10, what="the first attempts")
+        await pass_time(house, dispatcher, clock, seconds=300)
+        assert 15 <= len(there.told) <= 30, len(there.told)
+        spent = len(await house.rows(ATTEMPTS))
+        assert spent == len(there.told)
+        (seat,) = dispatcher.board.seats.values()
+        assert seat.breaker.is_open
+        there.plans.clear()
+        await pass_time(house, dispatcher, clock, seconds=60)
+        assert not seat.breaker.is_open
+        await until(lambda: len(there.told) >= 900, what="the backlog", seconds=30)
+    await until_told(house, "webhook.recovered", 1)
+
+
+async def test_an_open_circuit_spends_no_attempts(
+    house: House, there: Sink, clock: StillClock
+) -> None:
+    await house.subscribe(f"{there.url}/a")
+    there.plans["/a"] = Plan(500)
+    await house.emit(40)
+    async with house.dispatching() as dispatcher:
+        await until(lambda: len(there.told) >= 10, what="the first attempts")
+        await pass_time(house, dispatcher, clock, seconds=20)
+        seen = len(there.told)
+        await house.emit(40)
+        await pass_time(house, dispatcher, clock, seconds=5, step=5)
+        assert len(there.told) == seen < 20
+    states = await house.states()
+    assert states["pending"] == 80 - seen
+    assert states["retry"] == seen
+
+
+async def test_a_circuit_stays_open_over_a_restart(
+    house: House, there: Sink, clock: StillClock
+) -> None:
+    webhook = await house.subscribe(f"{there.url}/a")
+    there.plans["/a"] = Plan(500)
+    await house.emit(40)
+    async with house.dispatching():
+        await until(lambda: len(there.told) >= 10, what="the first attempts")
+        await until_told(house, "webhook.failing", 1)
+    seen = len(there.told)
+    health = await store.health_of(house.db.tenant(COMPANY), [webhook])
+    until_then = health[webhook].circuit_open_until
+    assert until_then is not None
+    assert until_then > clock()
+    async with house.dispatching() as dispatcher:
+        await pass_time(house, dispatcher, clock, seconds=10, step=5)
+        assert len(there.told) == seen
+
+
+async def test_people_are_told_at_first_after_a_day_after_four_and_at_the_end(
+    house: House, there: Sink, clock: StillClock
+) -> None:
+    webhook = await house.subscribe(f"{there.url}/a", retries=0)
+    there.plans["/a"] = Plan(500)
+    await house.emit(12)
+    async with house.dispatching():
+        await until_told(house, "webhook.failing", 1)
+        for days, number in ((1, 2), (3, 3)):
+            clock.jump(timedelta(days=days))
+            await house.emit()
+            await until_told(house, "webhook.failing", number)
+        assert (await house.webhook(webhook))["state"] == "active"
+        clock.jump(timedelta(days=1))
+        await house.emit()
+        await until_told(house, "webhook.disabled", 1)
+        assert await told(house, "webhook.failing") == 3
+        row = await house.webhook(webhook)
+        assert (row["state"], row["disabledReason"], row["isActive"]) == (
+            "disabled",
+            "failing",
+            False,
+        )
+
+
+async def test_events_of_a_disabled_webhook_are_held_and_released_when_it_is_resumed(
+    house: House, there: Sink, clock: StillClock
+) -> None:
+    webhook = await house.subscribe(f"{there.url}/a", retries=0)
+    there.plans["/a"] = Plan(500)
+    await house.emit(2)
+    async with house.dispatching():
+        await house.until_states({"exhausted": 2})
+        clock.jump(timedelta(days=5))
+        await house.emit(1)
+        await until_told(house, "webhook.disabled", 1)
+        events = await house.emit(5)
+        await house.until_states({"exhausted": 3, "held": 5})
+        there.plans.clear()
+        await house.set_state(webhook, is_active=True)
+        await house.until_states({"exhausted": 3, "delivered": 5})
+    assert {one.event_id for one in there.told[-5:]} == set(events)
+    assert (await house.webhook(webhook))["state"] == "active"
+
+
+async def test_a_resumed_webhook_that_fails_again_has_five_days_again(
+    house: House, there: Sink, clock: StillClock
+) -> None:
+    webhook = await house.subscribe(f"{there.url}/a", retries=0)
+    there.plans["/a"] = Plan(500)
+    await house.emit(1)
+    async with house.dispatching():
+        await house.until_states({"exhausted": 1})
+        clock.jump(timedelta(days=6))
+        await house.emit(1)
+        await until_told(house, "webhook.disabled", 1)
+    await house.set_state(webhook, is_active=True)
+    async with house.dispatching():
+        clock.jump(timedelta(hours=1))
+        await house.emit(1)
+        await house.until_states({"exhausted": 3})
+        await asyncio.sleep(1.2)  # health is looked at once a second
+    assert await told(house, "webhook.disabled") == 1
+    assert (await house.webhook(webhook))["state"] == "active"
+
+
+async def test_one_success_starts_the_days_anew(
+    house: House, there: Sink, clock: StillClock
+) -> None:
+    webhook = await house.subscribe(f"{there.url}/a", retries=0)
+    there.plans["/a"] = Plan(500)
+    async with house.dispatching():
+        for day in range(8):
+            there.plans["/a"] = Plan(200 if day == 4 else 500)
+            await house.emit(1)
+            await until(lambda day=day: len(there.told) == day + 1, what="the attempt")
+            clock.jump(timedelta(days=1))
+        await house.until_states({"exhausted": 7, "delivered": 1})
+        await asyncio.sleep(1.2)  # health is looked at once a second
+    assert (await house.webhook(webhook))["state"] == "active"
+    assert await told(house, "webhook.disabled") == 0

@@ -1,0 +1,5 @@
+"""The certificate of the mail servers that these tests talk to."""
+
+from tests.support import mailserver as support
+
+certificate = support.certificate

@@ -1,0 +1,51 @@
+"""The unit files, by the judgement of systemd's own tools."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.packaging.conftest import CHECKOUT
+
+UNITS = CHECKOUT / "systemd"
+SERVICES = ("novapulse.service", "novapulse-backup.service")
+# systemd-analyze's scale is 0 to 10 here 0 to 100: lower is better contained.
+MOST_EXPOSED = 20
+
+
+def analyze(*arguments: str) -> None:
+    tool = shutil.which("systemd-analyze")
+    if tool is None:
+        pytest.skip("NOT TESTED: THE UNITS: systemd-analyze is not here (apt install systemd)")
+    done = subprocess.run([tool, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_is_well_contained(name: str):
+    analyze("security", "--offline=yes", f"--threshold={MOST_EXPOSED}", str(UNITS / name))
+
+
+def test_every_unit_is_correct(tmp_path: Path):
+    """With a program that exists on this machine, as ours is not installed here."""
+    units = [path for path in sorted(UNITS.iterdir()) if path.suffix != ".sysusers"]
+    copies = []
+    for unit in units:
+        if unit.suffix in (".service", ".socket", ".timer"):
+            text = unit.read_text().replace("/opt/novapulse/current/novapulse", "/bin/true")
+            (tmp_path / unit.name).write_text(text)
+            copies.append(str(tmp_path / unit.name))
+    assert len(copies) == 4
+    analyze("verify", *copies)
+
+
+def test_a_stop_has_more_time_than_the_program_takes():
+    from novapulse.core.settings.tree import DECLARATIONS
+    from novapulse.processes.specs import STORE_STOP_SECONDS
+
+    drain = float(str(DECLARATIONS["server.drain_seconds"].default))
+    lines = (UNITS / "novapulse.service").read_text().splitlines()
+    (given,) = (int(one.partition("=")[2]) for one in lines if one.startswith("TimeoutStopSec="))
+    assert given > 2 * (drain + 1) + 2 + 2 * STORE_STOP_SECONDS
