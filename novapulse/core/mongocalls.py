@@ -15,16 +15,12 @@ from novapulse.core.telemetry import metrics, tracing
 
 T = TypeVar("T")
 DUPLICATE = 11000
-# What a server answers while it shuts down, starts, or has no primary yet; 211 is
-# KeyNotFound: a member that just started can not sign its cluster time; 134 and 246: nothing is
-# known to be at a majority yet.
-_NOT_SERVING = frozenset({91, 133, 134, 189, 211, 246, 10107, 11600, 11602, 13435, 13436})
+# What a server answers while it shuts down, starts, or has no primary yet; 64: the majority did
+# not confirm in time; 211 is KeyNotFound: a member that just started can not sign its cluster
+# time; 134 and 246: nothing is known to be at a majority yet.
+_NOT_SERVING = frozenset({64, 91, 133, 134, 189, 211, 246, 10107, 11600, 11602, 13435, 13436})
 _AUTHENTICATION_FAILED = 18
-_DISK_FULL = (14031, 28)  # OutOfDiskSpace, and WiredTiger's ENOSPC
-# What a server says while it goes or has just come: KeyNotFound (of the cluster's clock, for
-# some moments after a start), ShutdownInProgress, PrimarySteppedDown, InterruptedAtShutdown,
-# InterruptedDueToReplStateChange, WriteConcernFailed; also for the last, nothing is known.
-_PASSING = (211, 91, 189, 11600, 11602, 64)
+_DISK_FULL = frozenset({14031, 28})  # OutOfDiskSpace, and WiredTiger's ENOSPC
 
 
 class Duplicate(errors.Conflict):
@@ -39,22 +35,16 @@ def translate(error: mongo_errors.PyMongoError) -> errors.Error:
     """Our error for the driver's: who can do something about it decides the class."""
     if error.has_error_label("TransientTransactionError"):
         return errors.TransientConflict()
-    if isinstance(error, mongo_errors.DuplicateKeyError):
-        return Duplicate(_index_name(error.details))
-    if isinstance(error, mongo_errors.BulkWriteError):
-        rows = (error.details or {}).get("writeErrors") or [{}]
-        if rows[0].get("code") == DUPLICATE:
-            return Duplicate(_index_name(rows[0]))
-    if isinstance(error, mongo_errors.OperationFailure) and error.code in _DISK_FULL:
-        return errors.StorageFull()
-    if isinstance(error, mongo_errors.OperationFailure) and error.code in _PASSING:
-        return errors.Unavailable("The database is starting or stopping; try again shortly")
-    if isinstance(error, mongo_errors.OperationFailure) and error.code == _AUTHENTICATION_FAILED:
-        return errors.Unavailable("The database does not accept our name and password")
-    if isinstance(error, mongo_errors.OperationFailure) and (
-        error.code in _NOT_SERVING or error.has_error_label("RetryableWriteError")
-    ):
-        return errors.Unavailable("The database is starting or stopping; try again shortly")
+    if isinstance(error, mongo_errors.OperationFailure):
+        codes = _codes(error)
+        if DUPLICATE in codes:
+            return Duplicate(_index_name(error.details))
+        if codes & _DISK_FULL:
+            return errors.StorageFull()
+        if _AUTHENTICATION_FAILED in codes:
+            return errors.Unavailable("The database does not accept our name and password")
+        if codes & _NOT_SERVING or error.has_error_label("RetryableWriteError"):
+            return errors.Unavailable("The database is starting or stopping; try again shortly")
     if error.timeout or isinstance(
         error, mongo_errors.ConnectionFailure | mongo_errors.WaitQueueTimeoutError
     ):
@@ -62,8 +52,17 @@ def translate(error: mongo_errors.PyMongoError) -> errors.Error:
     raise error  # a bug: let it surface with its own traceback
 
 
+def _codes(error: mongo_errors.OperationFailure) -> set[int | None]:
+    """The error's code, and those of the single writes that it is made of."""
+    details = error.details or {}
+    parts = [*details.get("writeErrors", ()), *details.get("writeConcernErrors", ())]
+    return {error.code, *(part.get("code") for part in parts)}
+
+
 def _index_name(details: Mapping[str, Any] | None) -> str:
-    message = str((details or {}).get("errmsg", ""))
+    """From the message, which for a batch is the first write's."""
+    rows = (details or {}).get("writeErrors") or [details or {}]
+    message = str(rows[0].get("errmsg", ""))
     return message.partition("index: ")[2].partition(" ")[0]
 
 
