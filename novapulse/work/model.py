@@ -17,7 +17,7 @@ from novapulse.people.model import Cursor, Limit
 Title = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=NO_CONTROL)]
 Label = Annotated[str, msgspec.Meta(min_length=1, max_length=50, pattern=NO_CONTROL)]
 Labels = Annotated[tuple[Label, ...], msgspec.Meta(max_length=50)]
-Search = Annotated[str, msgspec.Meta(min_length=1, max_length=100, pattern=NO_CONTROL)]
+Search = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=NO_CONTROL)]
 
 
 class Status(StrEnum):
