@@ -182,7 +182,10 @@ class SmtpServer:
         if self._client is not None:
             transport = self._client.transport
             if isinstance(transport, asyncio.WriteTransport):
-                transport.abort()  # a hanging server would hold up a closing one
+                # A hanging server would hold up a closing one. Python 3.11.2 and before fail
+                # to abort a TLS connection that is gone.
+                with suppress(AttributeError):
+                    transport.abort()
             self._client.close()
         self._client = None
 

@@ -366,8 +366,10 @@ class StrictServer(TCPServer):
                         self.writer.write(event.data)
                         await self.writer.drain()
         elif self._http is not None and self._http.is_cut_short:
-            # Who reads nothing would never let an ordered end through.
-            self.writer.transport.abort()
+            # Who reads nothing would never let an ordered end through. Python 3.11.2 and before
+            # fail to abort a TLS connection that is gone.
+            with suppress(AttributeError):
+                self.writer.transport.abort()
         elif self._http is not None and self._http.is_deaf:
             self._end_answer()
         else:

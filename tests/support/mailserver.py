@@ -12,7 +12,7 @@ import threading
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Future
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
@@ -118,7 +118,9 @@ class _Session(SMTP):
     def abort(self) -> None:
         for transport in (self.transport, self._original_transport):
             if transport is not None:
-                transport.abort()
+                # Python 3.11.2 and before fail to abort a TLS connection that is gone.
+                with suppress(AttributeError):
+                    transport.abort()
 
     def connection_made(self, transport: Any) -> None:
         self._peer.alive.add(self)
