@@ -121,12 +121,13 @@ def time_zone() -> Iterator[Finding]:
 
 
 def open_files() -> Iterator[Finding]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    found = f"a process may open {soft} files (at most {hard})"
+    # The program raises its own limit to the hard one when it starts.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    found = f"a process may open {most} files"
     fix = f"LimitNOFILE={_MONGOD_FILES} in the unit, or ulimit -n {_MONGOD_FILES} in a shell"
-    if soft < _FEWEST_FILES:
+    if most < _FEWEST_FILES:
         yield bad("open files", found, cause="connections are files too", fix=fix)
-    elif soft < _MONGOD_FILES:
+    elif most < _MONGOD_FILES:
         cause = f"MongoDB recommends {_MONGOD_FILES}; it matters with thousands of connections"
         yield warn("open files", found, cause=cause, fix=fix)
     else:
