@@ -45,6 +45,10 @@ def translate(error: mongo_errors.PyMongoError) -> errors.Error:
             return errors.Unavailable("The database does not accept our name and password")
         if codes & _NOT_SERVING or error.has_error_label("RetryableWriteError"):
             return errors.Unavailable("The database is starting or stopping; try again shortly")
+    if isinstance(error, mongo_errors.ConfigurationError):
+        # "Sessions are not supported by this deployment": what the driver concludes from the
+        # first words of a server that has just come back.
+        return errors.Unavailable("The database is starting or stopping; try again shortly")
     if error.timeout or isinstance(
         error, mongo_errors.ConnectionFailure | mongo_errors.WaitQueueTimeoutError
     ):

@@ -7,7 +7,7 @@ _SHOW = """\
 import sys
 import novapulse.stores.addresses, novapulse.stores.find, novapulse.stores.layout
 import novapulse.stores.mongod, novapulse.stores.redis
-print(sorted({"pymongo", "bson", "redis", "msgspec", "asyncio"} & set(sys.modules)))
+print(sorted({"pymongo", "bson", "redis", "asyncio"} & set(sys.modules)))
 """
 
 
