@@ -46,7 +46,8 @@ def keep_stdout_for_the_result() -> None:
     """What services log goes to stderr, and only what a person should see."""
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        # Asked each time: whoever called us may have another stderr by then.
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
     )
 
 
