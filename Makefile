@@ -36,8 +36,11 @@ setup: $(INSTALLED) $(FETCHED) ## Make .venv from requirements.lock and fetch th
 run: setup ## Run NovaPulse in ./var
 	@exec $(BIN)/novapulse run --root var $(ARGS)
 
-test: setup ## Run the unit, integration and end-to-end tests
-	@exec $(BIN)/python -m pytest $(ARGS)
+# Each worker has stores and an appliance of its own; a file's tests stay together.
+WORKERS ?= 2
+
+test: setup ## Run the unit, integration and end-to-end tests (WORKERS=N at a time)
+	@exec $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 CHECKS := 'ruff check --quiet .' 'ruff format --check --quiet .' 'mypy --no-error-summary' \
   'lint-imports --no-cache --no-logo' 'pytest --quiet tests/unit/test_house.py'

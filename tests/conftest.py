@@ -1,6 +1,7 @@
 """What every test shares: the event loop's kind and Hypothesis profiles."""
 
 import os
+import signal
 
 import pytest
 from hypothesis import settings
@@ -12,6 +13,10 @@ pytest_plugins = ["tests.support.stores", "tests.support.appliance", "tests.supp
 settings.register_profile("default", deadline=None, derandomize="CI" in os.environ)
 settings.register_profile("nightly", deadline=None, max_examples=2_000, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+# A shell that runs us in the background has Ctrl-C ignored, and ignoring is what children inherit.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

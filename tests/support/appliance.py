@@ -37,6 +37,8 @@ allow_networks = ["127.0.0.0/8"]
 [rate_limits]
 enabled = false
 """
+# The shared one's administrator signs in once for all the tests on it.
+_SHARED_CONFIG = f"{OPEN_CONFIG}\n[auth]\naccess_token_seconds = 86_400\n"
 # Nothing of the developer's own configuration: no NOVAPULSE__…, no MONGO_URI.
 _PASSED_ON = ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH")
 # The kernel ends the program with the tests, also when they are killed. In a start of its
@@ -306,6 +308,6 @@ class SharedAppliance:
 
 @pytest.fixture(scope="session")
 def shared_appliance() -> Iterator[SharedAppliance]:
-    with appliance_in_temporary_root(OPEN_CONFIG) as one:
+    with appliance_in_temporary_root(_SHARED_CONFIG) as one:
         one.start()
         yield SharedAppliance(one, one.found_company())

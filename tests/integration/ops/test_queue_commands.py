@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from pymongo import MongoClient
 
 from novapulse.cli import main
@@ -92,6 +93,7 @@ def shell(
     asyncio.run(prepare())
     with MongoClient(stores.mongo_uri, tz_aware=True) as client:
         yield Shell(tmp_path, client[name], capsys)
+    structlog.reset_defaults()  # the command line keeps its log to warnings
 
 
 def test_a_script_enqueues_by_calling_a_task(shell: Shell) -> None:
