@@ -16,6 +16,8 @@ from supervisor.child import Link
 from supervisor.forkserver import serve
 
 _METRICS = "PROMETHEUS_MULTIPROC_DIR"
+# What the roles import only when they run.
+_LATER = ("novapulse.core.jobs.consumer", "pymongo.asynchronous.auth", "encodings.ascii")
 
 
 def main(*roles: str) -> None:
@@ -37,6 +39,6 @@ def _load(roles: tuple[str, ...]) -> None:
     # Metrics begin with their declaration. Ours go nowhere: a child opens its own files.
     with TemporaryDirectory(prefix=".fork-server-", dir=os.environ[_METRICS]) as nowhere:
         os.environ[_METRICS] = nowhere
-        for role in roles:
-            import_module(f"novapulse.processes.{role}")
+        for name in (*(f"novapulse.processes.{role}" for role in roles), *_LATER):
+            import_module(name)
     gc.enable()
