@@ -158,7 +158,8 @@ def test_settings_of_the_api_roll_the_api(scene: Scene):
 
 
 def test_settings_of_queues_roll_what_works_on_them(scene: Scene):
-    assert scene.changed_by(BASE + "\n[queues.webhook]\nconcurrency = 7\n") == FORK_SERVER | BACKGROUND
+    changed = scene.changed_by(BASE + "\n[queues.webhook]\nconcurrency = 7\n")
+    assert changed == FORK_SERVER | BACKGROUND
 
 
 def test_shared_settings_roll_both(scene: Scene):
