@@ -9,12 +9,12 @@ one, `Link.from_environ()` is None and the program runs alone.
 
 import os
 import socket
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 
 from supervisor.lines import LineBuffer, decode_frame, encode_frame
 from supervisor.prctl import set_parent_death_signal
 
-__all__ = ["Link", "attend", "set_parent_death_signal"]
+__all__ = ["Link", "attend", "descriptor_variables", "set_parent_death_signal"]
 
 _BEAT = encode_frame({"beat": True})
 _MESSAGE_LIMIT_BYTES = 64 * 1024
@@ -33,8 +33,8 @@ class Link:
         listeners: dict[str, socket.socket] | None = None,
         beat_seconds: float = 1.0,
     ) -> None:
-        self._connection = connection
-        self._connection.setblocking(False)
+        self.connection = connection
+        self.connection.setblocking(False)
         self.instance = instance
         self.listeners = listeners or {}
         self.beat_seconds = beat_seconds
@@ -94,7 +94,7 @@ class Link:
 
     def _read(self) -> None:
         try:
-            while data := self._connection.recv(4096):
+            while data := self.connection.recv(4096):
                 self._unheard += map(decode_frame, self._lines.feed(data))
         except BlockingIOError:
             return
@@ -103,18 +103,27 @@ class Link:
         self._is_gone = True
 
     def fileno(self) -> int:
-        return self._connection.fileno()
+        return self.connection.fileno()
 
     def close(self) -> None:
         """Let go of the link; the listeners stay open for whoever took them."""
-        self._connection.close()
+        self.connection.close()
 
     def _send(self, frame: bytes) -> None:
         try:
-            self._connection.send(frame)
+            self.connection.send(frame)
         except OSError:
             # Full: the supervisor stands still and will look again. Gone: is_gone() tells.
             pass
+
+
+def descriptor_variables(link: int | None, listeners: Mapping[str, int]) -> dict[str, str]:
+    """The variables by which `Link.from_environ` finds what the child was handed."""
+    variables = {} if link is None else {"SUPERVISOR_LINK_FD": str(link)}
+    if listeners:
+        pairs = (f"{name}={fd}" for name, fd in listeners.items())
+        variables["SUPERVISOR_LISTEN_FDS"] = ",".join(pairs)
+    return variables
 
 
 def _adopt(fd: int) -> socket.socket:

@@ -77,7 +77,7 @@ class Desk:
 
         def prepare() -> Plan:
             plan = planner(request)
-            return self._with_forgiveness(plan) if name == "reload" else plan
+            return self._with_new_code(self._with_forgiveness(plan) if name == "reload" else plan)
 
         return Operation(name=name, prepare=prepare, reply=reply)
 
@@ -106,6 +106,15 @@ class Desk:
                 code="not_found",
             )
         return Plan(steps=[RollStep(seat.spec.name) for seat in seats])
+
+    def _with_new_code(self, plan: Plan) -> Plan:
+        """A fork server begins anew before its children do: they get the program as it is now."""
+        rolled = {step.name for step in plan.steps if isinstance(step, RollStep)}
+        seats = self._roster.seats
+        roles = {seat.spec.fork_server for seat in seats if seat.spec.name in rolled}
+        servers = [RollStep(seat.spec.name) for seat in seats if seat.spec.role in roles]
+        others = (step for step in plan.steps if step not in servers)
+        return replace(plan, steps=(*servers, *others))
 
     def _plan_drain(self, request: Mapping[str, object]) -> Plan:
         is_undo = request.get("undo") is True

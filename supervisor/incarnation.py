@@ -5,6 +5,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from supervisor.forkserver import ForkFailed, Order, order_fork
 from supervisor.lines import LineBuffer, decode_frame, encode_frame
 from supervisor.machine import BecameReady, Event, Heard
 from supervisor.probe import ProbeRun
@@ -75,6 +76,17 @@ class Incarnation:
             link.send(encode_frame({**message, "number": self.told}))
         except OSError:
             pass  # it stands still or has ended: it will not be heard to take it
+
+    def fork(self, order: Order) -> tuple[int, int]:
+        """As a fork server, make a child: its pid and a pidfd; ForkFailed ends the fork server."""
+        link = self._spawned.link
+        if link is None:
+            raise ForkFailed("it has no link")
+        try:
+            return order_fork(link, order)
+        except ForkFailed:
+            self.kill()
+            raise
 
     def kill(self) -> None:
         kill_group(self.pid)

@@ -7,6 +7,7 @@ operations'.
 """
 
 import os
+import signal
 import socket
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -26,16 +27,18 @@ from supervisor.machine import (
     Signal,
     Spawn,
     StartAsked,
+    State,
     StopAsked,
     Tick,
 )
 from supervisor.place import Life, Place, Turn, ask, hear, roll, swap_spec
 from supervisor.reactor import Reactor
 from supervisor.seat import Seat, serving_roles
-from supervisor.spawn import RUN_VARIABLE, exit_reason, spawn
+from supervisor.spawn import RUN_VARIABLE, Fork, exit_reason, spawn
 from supervisor.spec import Drain, ProcessSpec
 
 _CAN_NOT_START = 127
+_NOT_STARTED = Exited(-signal.SIGTERM, "not started yet")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,6 +72,8 @@ class Roster:
         self._run_token = os.urandom(8).hex()
         self._guard = Guard(f"{RUN_VARIABLE}={self._run_token}")
         self._events: deque[tuple[Seat, int | None, Event]] = deque()
+        # Lives that start as soon as their fork server has loaded, or has failed to.
+        self._unborn: list[tuple[Seat, int]] = []
         self._has_changed = True
 
     def open(self) -> None:
@@ -137,6 +142,7 @@ class Roster:
                 gone = [seat for seat in self.seats if seat.is_retired and not seat.place.is_live]
                 self.seats = [seat for seat in self.seats if seat not in gone]
                 self._review_needs()
+                self._bear()
                 review()
 
     def reap(self) -> None:
@@ -204,20 +210,37 @@ class Roster:
             case Abandon(), Incarnation() as child:
                 child.close()
                 del seat.children[key]
+            case ((Signal() | Kill()), None) if (seat, key) in self._unborn:
+                self._unborn.remove((seat, key))
+                self._end_later(seat, key, identity=seat.identity(key), exited=_NOT_STARTED)
+
+    def _bear(self) -> None:
+        """Start what has been waiting for its fork server; what still must waits again."""
+        unborn, self._unborn = self._unborn, []
+        for seat, key in unborn:
+            self._spawn(seat, key)
 
     def _spawn(self, seat: Seat, key: int) -> None:
         spec = next(life.spec for life in seat.place.lives if life.key == key)
+        server = self._find_fork_server(spec)
+        if server is not None and server.slot.state is State.STARTING:
+            self._unborn.append((seat, key))
+            return
         instance = f"{spec.name}.{os.urandom(3).hex()}"
         seat.spawns += 1
         try:
-            spawned = spawn(spec, instance=instance, listeners=self._listeners, run=self._run_token)
+            spawned = spawn(
+                spec,
+                instance=instance,
+                listeners=self._listeners,
+                run=self._run_token,
+                fork=_find_fork(server),
+            )
         except OSError as error:
             reason = f"can not start {spec.argv[0]}: {error.strerror or error}"
             failure = Exited(_CAN_NOT_START, reason, _draw())
-            # From the loop, because the state that this event belongs to is still to be told.
             identity = {**seat.identity(key), "instance": instance}
-            later = partial(self._end, seat, key, identity=identity, exited=failure)
-            self._reactor.call_later(0, later)
+            self._end_later(seat, key, identity=identity, exited=failure)
             return
         self._guard.note(spawned.pid)
         ears = Ears(
@@ -231,6 +254,18 @@ class Roster:
         seat.children[key] = child
         if self.is_drained and spec.drain is Drain.BE_TOLD:
             child.tell(drain=True)
+
+    def _end_later(
+        self, seat: Seat, key: int, *, identity: Mapping[str, object], exited: Exited
+    ) -> None:
+        """From the loop, because the state that this event belongs to is still to be told."""
+        later = partial(self._end, seat, key, identity=identity, exited=exited)
+        self._reactor.call_later(0, later)
+
+    def _find_fork_server(self, spec: ProcessSpec) -> Seat | None:
+        """The seat of the process that is forked into the one of `spec`."""
+        servers = (seat for seat in self.seats if seat.spec.role == spec.fork_server)
+        return next(servers, None)
 
     def _hear_wish(self, seat: Seat, key: int, reason: str) -> None:
         if key == seat.place.serving.key:
@@ -259,6 +294,12 @@ class Roster:
             is_met = seat.spec.needs <= serving
             if is_met != seat.slot.needs_met:
                 self.post(NeedsMet() if is_met else NeedsLost(), seat)
+
+
+def _find_fork(server: Seat | None) -> Fork | None:
+    if server is None or server.slot.state is not State.READY or server.child is None:
+        return None
+    return server.child.fork
 
 
 def _outline(place: Place) -> object:

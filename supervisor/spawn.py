@@ -7,6 +7,8 @@ import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from supervisor.child import descriptor_variables
+from supervisor.forkserver import ForkFailed, Order
 from supervisor.prctl import set_parent_death_signal
 from supervisor.spec import MessageReadiness, ProbeReadiness, ProcessSpec
 
@@ -25,12 +27,22 @@ class Spawned:
     output: int
 
 
+# Has a fork server make the child: its pid and a pidfd, or ForkFailed.
+Fork = Callable[[Order], tuple[int, int]]
+
+
 def spawn(
-    spec: ProcessSpec, *, instance: str, listeners: Mapping[str, socket.socket], run: str
+    spec: ProcessSpec,
+    *,
+    instance: str,
+    listeners: Mapping[str, socket.socket],
+    run: str,
+    fork: Fork | None = None,
 ) -> Spawned:
     """Start the process of `spec` as incarnation `instance` of supervisor run `run`.
 
-    Must be called from the main thread: the death signal follows the thread that forks.
+    By `fork`, or by executing its `argv` when there is none or it fails. Must be called
+    from the main thread: the death signal follows the thread that forks.
 
     Raises:
         OSError: the program can not be started.
@@ -38,12 +50,17 @@ def spawn(
     ours, theirs = _open_link(spec)
     output, child_output = os.pipe()
     try:
-        shared = {name: listeners[name].fileno() for name in spec.sockets}
-        variables = _variables(spec, link=theirs, shared=shared)
-        variables |= {RUN_VARIABLE: run, "SUPERVISOR_INSTANCE": instance}
-        fds = tuple(shared.values()) + (() if theirs is None else (theirs.fileno(),))
+        variables = {**_variables(spec), RUN_VARIABLE: run, "SUPERVISOR_INSTANCE": instance}
+        order = Order(
+            argv=spec.argv,
+            env=variables,
+            cwd=None if spec.cwd is None else str(spec.cwd),
+            output=child_output,
+            link=None if theirs is None else theirs.fileno(),
+            listeners={name: listeners[name].fileno() for name in spec.sockets},
+        )
         os.set_blocking(output, False)
-        pid, pidfd = _fork(spec, variables, fds=fds, output=child_output)
+        pid, pidfd = _start(order, fork)
         return Spawned(pid=pid, pidfd=pidfd, instance=instance, link=ours, output=output)
     except BaseException:
         os.close(output)
@@ -64,32 +81,32 @@ def _open_link(spec: ProcessSpec) -> tuple[socket.socket | None, socket.socket |
     return ours, theirs
 
 
-def _variables(
-    spec: ProcessSpec, *, link: socket.socket | None, shared: Mapping[str, int]
-) -> dict[str, str]:
+def _variables(spec: ProcessSpec) -> dict[str, str]:
     variables = dict(spec.env)
-    if link is not None:
-        variables["SUPERVISOR_LINK_FD"] = str(link.fileno())
     if isinstance(spec.readiness, MessageReadiness):
         variables["SUPERVISOR_BEAT_SECONDS"] = str(spec.readiness.heartbeat_seconds)
-    if shared:
-        pairs = (f"{name}={fd}" for name, fd in shared.items())
-        variables["SUPERVISOR_LISTEN_FDS"] = ",".join(pairs)
     return variables
 
 
-def _fork(
-    spec: ProcessSpec, variables: Mapping[str, str], *, fds: tuple[int, ...], output: int
-) -> tuple[int, int]:
+def _start(order: Order, fork: Fork | None) -> tuple[int, int]:
+    if fork is not None:
+        try:
+            return fork(order)
+        except ForkFailed:
+            pass  # its own end is told of; a child that is needed now does not wait for that
+    return _execute(order)
+
+
+def _execute(order: Order) -> tuple[int, int]:
     try:
         process = subprocess.Popen(
-            spec.argv,
-            env=variables,
-            cwd=spec.cwd,
+            order.argv,
+            env={**order.env, **descriptor_variables(order.link, order.listeners)},
+            cwd=order.cwd,
             stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            pass_fds=fds,
+            stdout=order.output,
+            stderr=order.output,
+            pass_fds=order.descriptors[1:],
             start_new_session=True,
             preexec_fn=_preparation(os.getpid()),  # noqa: PLW1509 - a supervisor has one thread
         )

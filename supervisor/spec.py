@@ -111,7 +111,9 @@ class ProcessSpec:
     `env` is complete: nothing is inherited, the supervisor adds only SUPERVISOR_*.
     `needs` are roles: a role is ready when one of its processes is (a one-shot: exited 0).
     `sockets` are names of listeners that the child inherits. A process that is not
-    `required` does not hold back the readiness of the whole.
+    `required` does not hold back the readiness of the whole. `fork_server` is the role of a
+    process that can be forked into this one (`supervisor.forkserver`), which spares it
+    loading the program; without one, or when that can not, `argv` is executed.
     """
 
     name: str
@@ -122,6 +124,7 @@ class ProcessSpec:
     cwd: Path | None = None
     needs: frozenset[str] = frozenset()
     sockets: tuple[str, ...] = ()
+    fork_server: str = ""
     required: bool = True
     drain: Drain = Drain.SERVE_ON
     stop: StopPolicy = field(default_factory=StopPolicy)
@@ -142,6 +145,7 @@ def check_specs(specs: Sequence[ProcessSpec], listeners: Collection[str]) -> Non
     for spec in specs:
         _refuse_unknown(f"{spec.name} needs the role", spec.needs - roles)
         _refuse_unknown(f"{spec.name} needs the listener", set(spec.sockets) - set(listeners))
+        _refuse_unknown(f"{spec.name} is forked from the role", {spec.fork_server} - roles - {""})
     graph: dict[str, set[str]] = {}
     for spec in specs:
         graph.setdefault(spec.role, set()).update(spec.needs)

@@ -5,7 +5,8 @@ import click
 
 @click.command(hidden=True)
 @click.argument(
-    "role", type=click.Choice(["api", "consumer", "scheduler", "migrate", "redis_server"])
+    "role",
+    type=click.Choice(["api", "consumer", "scheduler", "migrate", "redis_server", "fork_server"]),
 )
 @click.argument("arguments", nargs=-1)
 def process(role: str, arguments: tuple[str, ...]) -> None:
@@ -14,6 +15,11 @@ def process(role: str, arguments: tuple[str, ...]) -> None:
         from novapulse.processes import redis_server
 
         redis_server.main(*arguments)
+        return
+    if role == "fork_server":
+        from novapulse.processes import fork_server
+
+        fork_server.main(*arguments)
         return
     from novapulse.processes import entry
 

@@ -77,7 +77,10 @@ def run_child(role: str, *arguments: str) -> None:
     try:
         child = _enter()
         # Only now: what is imported here records metrics under the incarnation's name.
+        from novapulse.core.telemetry import metrics
+
         module = import_module(f"novapulse.processes.{role}")
+        metrics.record_as(child.instance)
         module.main(child, *arguments)
     except Error as error:
         where = getattr(error, "where", "")

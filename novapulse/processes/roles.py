@@ -1,6 +1,6 @@
 """Which of the program's roles this appliance fills: all, or those of `run --roles`.
 
-Embedded stores and the migrations before everything else belong to whatever runs.
+Embedded stores, the migrations before everything else and the fork server belong to whatever runs.
 """
 
 from dataclasses import dataclass
@@ -8,11 +8,11 @@ from pathlib import Path
 
 from novapulse.core.errors import Invalid
 from novapulse.core.settings import Loaded
-from novapulse.processes.specs import QUEUES, build_table
+from novapulse.processes.specs import FORK_SERVER, QUEUES, build_table
 from supervisor.spec import ProcessSpec
 
 LISTENER = "http"
-_ALWAYS = frozenset({"redis", "mongod", "migrate"})
+_ALWAYS = frozenset({FORK_SERVER, "redis", "mongod", "migrate"})
 CHOICES = ("api", "scheduler", "consumer", *(f"consumer:{queue}" for queue in QUEUES))
 
 

@@ -26,6 +26,8 @@ from supervisor.spec import (
 
 # Lower ranks stop first.
 _API, _CONSUMER, _SCHEDULER, _REDIS, _MONGOD = range(5)
+FORK_SERVER = "fork-server"
+_FORK_SERVER_SECONDS = 10.0
 _CONFIGURATION, _UNAVAILABLE, _BUG = 78, 69, 70
 _FATAL_TO_MIGRATE = frozenset({1, _UNAVAILABLE, _BUG, _CONFIGURATION})
 # What a Python child may know of the environment that started the program.
@@ -35,6 +37,8 @@ _PASSED_ON = (
 )
 # Queues whose job kinds exist; a consumer without any would only cost memory.
 QUEUES = ("email", "webhook", "workflow", "report")
+# The roles whose modules the fork server loads, and is forked into.
+FORKED = ("api", "consumer", "scheduler", "migrate")
 STORE_STOP_SECONDS = 5.0
 
 
@@ -45,7 +49,10 @@ def build_table(loaded: Loaded, *, handoff: Path, log_format: str) -> list[Proce
         Unavailable: an embedded store's program is missing.
     """
     table = _Table(loaded, _environment(handoff, log_format))
-    return [*table.stores(), table.migrate(), table.scheduler(), *table.consumers(), *table.api()]
+    return [
+        *(table.fork_server(), *table.stores(), table.migrate(), table.scheduler()),
+        *(*table.consumers(), *table.api()),
+    ]
 
 
 def _environment(handoff: Path, log_format: str) -> dict[str, str]:
@@ -69,6 +76,19 @@ class _Table:
             fatal_first_exit_codes=frozenset({_CONFIGURATION, _UNAVAILABLE}),
         )
         self._needs_stores: set[str] = set()
+
+    def fork_server(self) -> ProcessSpec:
+        """Spares the others loading the program; they do it themselves when it is away."""
+        return ProcessSpec(
+            name=FORK_SERVER,
+            role=FORK_SERVER,
+            argv=own_program("process", "fork_server", *FORKED),
+            env=self._environment,
+            readiness=MessageReadiness(start_timeout_seconds=_FORK_SERVER_SECONDS),
+            required=False,
+            stop=StopPolicy(deadline_seconds=1.0, rank=_API),
+            restart=replace(self._restart, fatal_first_exit_codes=frozenset()),
+        )
 
     def stores(self) -> list[ProcessSpec]:
         layout = places.layout(self._loaded)
@@ -120,6 +140,7 @@ class _Table:
             argv=own_program("process", "migrate"),
             env=self._environment,
             needs=frozenset(self._needs_stores),
+            fork_server=FORK_SERVER,
             readiness=ExitReadiness(),
             stop=StopPolicy(deadline_seconds=2.0, rank=_SCHEDULER),
             # Whatever stops it at the first start is for an admin to read, not to loop over.
@@ -176,6 +197,7 @@ class _Table:
             env=self._environment,
             needs=frozenset({"migrate", *self._needs_stores}),
             sockets=sockets,
+            fork_server=FORK_SERVER,
             drain=drain,
             readiness=MessageReadiness(start_timeout_seconds=start),
             stop=StopPolicy(deadline_seconds=drain_seconds + 1.0, rank=rank),

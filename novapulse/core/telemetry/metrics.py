@@ -2,7 +2,8 @@
 
 Each process writes files of its own in the directory that `PROMETHEUS_MULTIPROC_DIR`
 names, which has to be set before this module is imported; a file belongs to one
-incarnation of one process (`NOVAPULSE_INSTANCE`). `scrape` merges them.
+incarnation of one process (`NOVAPULSE_INSTANCE`). A process that was forked after the
+import says by `record_as` who it is. `scrape` merges them.
 """
 
 import multiprocessing
@@ -12,12 +13,12 @@ from functools import cache
 from prometheus_client import Counter, Gauge, Histogram, values
 from prometheus_client.registry import CollectorRegistry
 
+# By incarnation, not by pid: a pid comes again, and two writers of one file lose increments.
+_instance = os.environ.get("NOVAPULSE_INSTANCE", str(os.getpid()))
 if multiprocessing.parent_process() is not None:
     # Computes for a consumer, under its name: two writers of one file would spoil it.
     values.ValueClass = values.MutexValue
 elif "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-    # By incarnation, not by pid: a pid comes again, and two writers of one file lose increments.
-    _instance = os.environ.get("NOVAPULSE_INSTANCE", str(os.getpid()))
     values.ValueClass = values.MultiProcessValue(process_identifier=lambda: _instance)
 
 registry = CollectorRegistry()
@@ -99,8 +100,6 @@ redis_connection_status = Gauge(
     multiprocess_mode="livemin",
     registry=registry,
 )
-# Until it has asked, a process does not say that Redis is away.
-redis_connection_status.set(1)
 webhook_attempts_total = Counter(
     "novapulse_webhook_attempts_total",
     "Webhook attempts by the class of their answer.",
@@ -191,6 +190,15 @@ build_info = Gauge(
     multiprocess_mode="livemostrecent",
     registry=registry,
 )
+
+
+def record_as(instance: str) -> None:
+    """Be the incarnation `instance` from now on: a forked process leaves its parent's files."""
+    global _instance  # noqa: PLW0603 - the one thing about metrics that a fork changes
+    _instance = instance
+    # The first change of a value under another name opens the new files for all of them. Until
+    # it has asked, a process does not say that Redis is away.
+    redis_connection_status.set(1)
 
 
 @cache

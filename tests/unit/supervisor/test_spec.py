@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from supervisor.spec import ExitReadiness, ProcessSpec, check_specs
@@ -29,6 +31,7 @@ def test_processes_that_fit_together_are_accepted():
         ([make("a"), make("a")], "unique"),
         ([make("a", needs=("redis",))], "a needs the role redis"),
         ([make("a", sockets=("http",))], "a needs the listener http"),
+        ([replace(make("a"), fork_server="b")], "a is forked from the role b"),
         ([make("a", needs=("b",)), make("b", needs=("a",))], "circle"),
         ([make("a", needs=("a",))], "circle"),
     ],

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+from supervisor import forkserver
 from supervisor.child import Link, attend
 
 
@@ -157,13 +158,30 @@ def shout(megabytes: str) -> None:
         time.sleep(0.1)
 
 
-mode, *arguments = sys.argv[1:]
-match mode:
-    case "serve":
-        asyncio.run(serve(drain_seconds=float(arguments[0]) if arguments else 0.0))
-    case "note":
-        asyncio.run(serve(notes=Path(arguments[0])))
-    case "deaf":
-        asyncio.run(serve(is_deaf=True))
-    case _:
-        globals()[mode](*arguments)
+def fork_server(broken: str = "", hung: str = "") -> None:
+    """Is forked into the other modes; fails or takes for ever to load while a file is there."""
+    link = Link.from_environ()
+    assert link is not None
+    if broken and Path(broken).exists():
+        sys.exit("can not be loaded")
+    while hung and Path(hung).exists():
+        time.sleep(0.02)
+    argv = forkserver.serve(link)
+    if argv is not None:
+        os.environ["FORKED"] = "yes"
+        run(*argv[2:])
+
+
+def run(mode: str, *arguments: str) -> None:
+    match mode:
+        case "serve":
+            asyncio.run(serve(drain_seconds=float(arguments[0]) if arguments else 0.0))
+        case "note":
+            asyncio.run(serve(notes=Path(arguments[0])))
+        case "deaf":
+            asyncio.run(serve(is_deaf=True))
+        case _:
+            globals()[mode](*arguments)
+
+
+run(*sys.argv[1:])

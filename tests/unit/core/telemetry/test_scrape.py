@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from novapulse.core.telemetry import scrape
@@ -72,3 +73,43 @@ def test_what_the_supervisor_says_is_part_of_it(tmp_path: Path):
     assert scrape.text(directory).decode().endswith(line)
     (only,) = scrape.samples(directory)
     assert only.labels == (("process", "api-1"), ("state", "ready"))
+
+
+FORKING = """\
+import os, sys
+from novapulse.core.telemetry import metrics
+metrics.http_request("GET", "/a", 200)[1].inc(5)
+if os.fork() == 0:
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = os.environ["THEIRS"]
+    metrics.record_as("child")
+    metrics.http_request("GET", "/a", 200)[1].inc()
+    metrics.mails_total.labels("sent").inc()
+    os._exit(0)
+os.wait()
+"""
+
+
+def test_a_forked_process_counts_from_zero_in_files_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    ours.mkdir()
+    theirs.mkdir()
+    monkeypatch.setenv("THEIRS", str(theirs))
+    run(FORKING, ours, "parent")
+    counted = {
+        directory.name: {
+            one.name: one.value
+            for one in scrape.samples(directory)
+            if one.name in ("http_requests_total", "novapulse_mails_total")
+            or one.name == "redis_connection_status"
+        }
+        for directory in (ours, theirs)
+    }
+    assert counted["ours"] == {"http_requests_total": 5.0, "redis_connection_status": 0.0}
+    assert counted["theirs"] == {
+        "http_requests_total": 1.0,
+        "novapulse_mails_total": 1.0,
+        "redis_connection_status": 1.0,
+    }
+    assert {path.stem.rpartition("_")[2] for path in theirs.glob("*.db")} == {"child"}
