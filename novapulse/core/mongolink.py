@@ -134,8 +134,7 @@ class ReadLink:
             server = await client._select_server(writable_server_selector, None, "find")
             async with client._checkout(server, None) as connection:
                 if not (connection.is_repl and connection.is_writable):
-                    self._not_before = math.inf  # another kind of deployment has other rules
-                    return
+                    return  # not the primary after all, or a deployment with other rules
                 transport = connection.conn.get_conn.transport
                 try:
                     self._pipeline = Pipeline(
