@@ -1,7 +1,8 @@
 """The one door to MongoDB: a client with bounded waits, and sessions that know their company.
 
-Only this module, its parts `core.mongocalls` and `core.mongorows` and the embedded store's
-bootstrap import pymongo; what others need of it (write models, `Binary`) they import from here.
+Only this module, its parts (`core.mongocalls`, `core.mongolink`, `core.mongorows`)
+and the embedded store's bootstrap import pymongo; what others need of it (write
+models, `Binary`) they import from here.
 `TenantSession` adds the company to every query; `Database.platform` is the
 unbound door for what belongs to no company or to all of them (accounts at
 sign-in, the job ledger, the event pump).
@@ -29,6 +30,7 @@ from pymongo.read_preferences import SecondaryPreferred
 
 from novapulse.core import errors
 from novapulse.core.mongocalls import Duplicate, measured, translate
+from novapulse.core.mongolink import ReadLink
 from novapulse.core.mongorows import Document, Filter, Rows
 
 # What other modules use of the driver, besides what is declared here.
@@ -122,6 +124,7 @@ class Database:
             write_concern=DURABLE,
             read_preference=ReadPreference.PRIMARY,
         )
+        self._link = ReadLink(self.raw, timeout_seconds=timeout_seconds)
 
     def scoped(
         self,
@@ -133,7 +136,9 @@ class Database:
     ) -> Rows:
         """What `platform` and `tenant` open."""
         if reading is Reading.FRESH:
-            return Rows(self.raw[collection], scope, session=session)
+            # A company's lists have indexes; what is read of all companies may take its time.
+            link = self._link if scope and session is None else None
+            return Rows(self.raw[collection], scope, session=session, link=link)
         rows = self.raw.get_collection(collection, read_preference=reading.value)
         return Rows(rows, scope, session=session, patience_seconds=_BULK_SECONDS)
 
@@ -170,8 +175,10 @@ class Database:
         them now and then costs the operations nothing.
         """
         pools = [server.pool for server in self.client._topology._servers.values()]
-        in_use = sum(pool.active_sockets for pool in pools)
-        return {"in_use": in_use, "idle": sum(len(pool.conns) for pool in pools)}
+        # The link keeps its connection out of the pool, in use or not.
+        resting = int(self._link.is_idle)
+        in_use = sum(pool.active_sockets for pool in pools) - resting
+        return {"in_use": in_use, "idle": sum(len(pool.conns) for pool in pools) + resting}
 
     async def ping(self) -> None:
         """Raises Unavailable unless a primary answers in time."""
@@ -230,6 +237,7 @@ class Database:
         """Let go of the connections; a server that hangs does not hold us up."""
         with suppress(TimeoutError):
             async with asyncio.timeout(_CLOSE_SECONDS):
+                await self._link.close()
                 await self.client.close()
 
 

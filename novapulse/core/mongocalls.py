@@ -18,7 +18,7 @@ DUPLICATE = 11000
 # What a server answers while it shuts down, starts, or has no primary yet; 64: the majority did
 # not confirm in time; 211 is KeyNotFound: a member that just started can not sign its cluster
 # time; 134 and 246: nothing is known to be at a majority yet.
-_NOT_SERVING = frozenset({64, 91, 133, 134, 189, 211, 246, 10107, 11600, 11602, 13435, 13436})
+NOT_SERVING = frozenset({64, 91, 133, 134, 189, 211, 246, 10107, 11600, 11602, 13435, 13436})
 _AUTHENTICATION_FAILED = 18
 _DISK_FULL = frozenset({14031, 28})  # OutOfDiskSpace, and WiredTiger's ENOSPC
 
@@ -43,7 +43,7 @@ def translate(error: mongo_errors.PyMongoError) -> errors.Error:
             return errors.StorageFull()
         if _AUTHENTICATION_FAILED in codes:
             return errors.Unavailable("The database does not accept our name and password")
-        if codes & _NOT_SERVING or error.has_error_label("RetryableWriteError"):
+        if codes & NOT_SERVING or error.has_error_label("RetryableWriteError"):
             return errors.Unavailable("The database is starting or stopping; try again shortly")
     if isinstance(error, mongo_errors.ConfigurationError):
         # "Sessions are not supported by this deployment": what the driver concludes from the

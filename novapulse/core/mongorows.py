@@ -14,9 +14,12 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.collection import AsyncCollection
 
 from novapulse.core.mongocalls import DUPLICATE, measured
+from novapulse.core.mongolink import ReadLink
 
 Document = dict[str, Any]
 Filter = Mapping[str, Any]
+# What a read may name and still take the link; the driver's other options have forms of its own.
+_PLAIN_OPTIONS = {"hint", "projection"}
 _LEAVING = {"$lookup", "$unionWith", "$graphLookup", "$out", "$merge"}
 
 
@@ -53,12 +56,14 @@ class Rows:
         *,
         session: AsyncClientSession | None = None,
         patience_seconds: float | None = None,
+        link: ReadLink | None = None,
     ) -> None:
         self._collection = collection
         self._scope = scope
         self._session = session
         self._name = collection.name
         self._patience_seconds = patience_seconds
+        self._link = link
 
     def _scoped(self, where: Filter) -> Document:
         for field, value in self._scope.items():
@@ -81,20 +86,42 @@ class Rows:
         return change
 
     async def find_one(self, where: Filter, **options: Any) -> Document | None:
-        call = self._collection.find_one(self._scoped(where), session=self._session, **options)
+        call = self._find_one(self._scoped(where), options)
         return await measured(self._name, "find_one", call)
 
     async def find(
         self, where: Filter, *, sort: Sequence[tuple[str, int]] = (), limit: int, **options: Any
     ) -> list[Document]:
         """At most `limit` rows: there is no unbounded read."""
+        call = self._find(self._scoped(where), sort=sort, limit=limit, options=options)
+        with self._patience():
+            return await measured(self._name, "find", call)
+
+    async def _find_one(self, where: Document, options: Document) -> Document | None:
+        if self._link is not None and options.keys() <= _PLAIN_OPTIONS:
+            rows = await self._link.find(self._name, where, limit=1, **options)
+            if rows is not None:
+                return rows[0] if rows else None
+        return await self._collection.find_one(where, session=self._session, **options)
+
+    async def _find(
+        self,
+        where: Document,
+        *,
+        sort: Sequence[tuple[str, int]],
+        limit: int,
+        options: Document,
+    ) -> list[Document]:
+        if self._link is not None and options.keys() <= _PLAIN_OPTIONS:
+            rows = await self._link.find(self._name, where, sort=sort, limit=limit, **options)
+            if rows is not None:
+                return rows
         cursor = self._collection.find(
-            self._scoped(where), session=self._session, limit=limit, batch_size=limit + 1, **options
+            where, session=self._session, limit=limit, batch_size=limit + 1, **options
         )
         if sort:
             cursor = cursor.sort(list(sort))
-        with self._patience():
-            return await measured(self._name, "find", cursor.to_list())
+        return await cursor.to_list()
 
     async def count(self, where: Filter, *, limit: int, **options: Any) -> int:
         """How many rows match, at most `limit`."""

@@ -14,16 +14,20 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
+import hiredis
+
 # redis-py loads OpenTelemetry for numbers that we count ourselves: 2.5 MiB in every process.
 _telemetry: Any = sys.modules.setdefault("opentelemetry", None)  # type: ignore[arg-type]  # None: not to be had
 import redis.asyncio as redis_asyncio  # noqa: E402 - see above
 from redis.asyncio.retry import Retry  # noqa: E402 - likewise
 from redis.backoff import NoBackoff  # noqa: E402 - likewise
-from redis.exceptions import NoScriptError, RedisError  # noqa: E402 - likewise
+from redis.exceptions import RedisError  # noqa: E402 - likewise
 
 if _telemetry is None:
     del sys.modules["opentelemetry"]
 
+from novapulse.core.pipeline import Pipeline  # noqa: E402 - likewise
+from novapulse.core.tasks import end_all  # noqa: E402 - likewise
 from novapulse.core.telemetry import metrics  # noqa: E402 - likewise
 
 __all__ = ["Breaker", "Cache", "RedisError", "Script", "ScriptCall"]
@@ -31,7 +35,7 @@ __all__ = ["Breaker", "Cache", "RedisError", "Script", "ScriptCall"]
 T = TypeVar("T")
 _FAILURES_TO_OPEN = 3
 _OPEN_SECONDS = 2.0
-_MOST_AT_ONCE = 500
+_UNKNOWN_SCRIPT = "NOSCRIPT"
 
 
 class Breaker:
@@ -73,9 +77,6 @@ class ScriptCall(NamedTuple):
     arguments: tuple[Any, ...]
 
 
-Waiting = tuple[Script, ScriptCall, "asyncio.Future[Any | None]"]
-
-
 class Cache:
     """A process's Redis client. Every call may fail: callers go on without it."""
 
@@ -88,8 +89,11 @@ class Cache:
             health_check_interval=0,
         )
         self.breaker = Breaker()
-        self._waiting: list[Waiting] = []
-        self._sending: asyncio.Task[None] | None = None
+        self._timeout_seconds = timeout_seconds
+        # Scripts have a connection of their own, which all calls share.
+        self._pipeline: Pipeline[Any] | None = None
+        self._connection: Any = None
+        self._opening: asyncio.Task[Pipeline[Any] | None] | None = None
 
     async def _call(self, command: str, call: Callable[[], Awaitable[T]]) -> T | None:
         """The answer, or None when Redis is away."""
@@ -99,8 +103,7 @@ class Cache:
         try:
             answer = await call()
         except (RedisError, OSError, TimeoutError):
-            self.breaker.failed()
-            metrics.redis_connection_status.set(0)
+            self._failed()
             return None
         finally:
             metrics.redis_command(command).observe(time.perf_counter() - started)
@@ -121,47 +124,76 @@ class Cache:
     async def run_script(self, script: "Script", call: "ScriptCall") -> Any | None:
         """The script's answer, or None when Redis is away.
 
-        Calls that come while others travel go together in the next round trip,
-        so a burst needs one connection and not one each.
+        All calls share one connection, and those of one turn of the loop one write:
+        a burst needs no connection each.
         """
         if self.breaker.is_open:
             return None
-        answer: asyncio.Future[Any | None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((script, call, answer))
-        if self._sending is None or self._sending.done():
-            self._sending = asyncio.create_task(self._send_scripts())
-        return await answer
+        started = time.perf_counter()
+        try:
+            return await self._run(script, call)
+        finally:
+            metrics.redis_command("evalsha").observe(time.perf_counter() - started)
 
-    async def _send_scripts(self) -> None:
-        while self._waiting:
-            batch, self._waiting = self._waiting[:_MOST_AT_ONCE], self._waiting[_MOST_AT_ONCE:]
-            answers = await self._call("evalsha", lambda batch=batch: self._execute(batch))  # type: ignore[misc]  # bound now, not late
-            if answers is None:
-                # Who came meanwhile has waited for the same silence: a second one is too long.
-                batch, self._waiting = [*batch, *self._waiting], []
-                answers = [None] * len(batch)
-            for (_, _, answer), value in zip(batch, answers, strict=True):
-                if not answer.done():
-                    answer.set_result(value)
+    async def _run(self, script: Script, call: ScriptCall) -> Any | None:
+        pipeline = self._pipeline
+        if pipeline is None or not pipeline.is_open:
+            pipeline = await self._opened()
+            if pipeline is None:
+                return None
+        rest = (len(call.keys), *call.keys, *call.arguments)
+        try:
+            answer = await pipeline.ask(hiredis.pack_command(("EVALSHA", script.digest, *rest)))
+            if isinstance(answer, Exception) and str(answer).startswith(_UNKNOWN_SCRIPT):
+                # The server has restarted or forgotten: from here on it knows the script again.
+                answer = await pipeline.ask(hiredis.pack_command(("EVAL", script.text, *rest)))
+        except OSError:
+            if pipeline is self._pipeline:  # all who waited there have met one failure
+                self._pipeline = None
+                self._failed()
+            return None
+        if isinstance(answer, Exception):
+            self._failed()
+            return None
+        self.breaker.succeeded()
+        return answer
 
-    async def _execute(self, batch: "list[Waiting]") -> list[Any]:
-        """One pipeline; scripts that the server does not know are loaded, then called again."""
-        answers = await self._pipeline(batch)
-        if any(isinstance(one, NoScriptError) for one in answers):
-            for script in {script for script, _, _ in batch}:
-                await self._client.script_load(script.text)
-            answers = await self._pipeline(batch)
-        for one in answers:
-            if isinstance(one, Exception):
-                raise one
-        return answers
+    async def _opened(self) -> Pipeline[Any] | None:
+        """A new connection, which who comes meanwhile waits for, too."""
+        if self._opening is None or self._opening.done():
+            self._opening = asyncio.create_task(self._open())
+        return await asyncio.shield(self._opening)
 
-    async def _pipeline(self, batch: "list[Waiting]") -> list[Any]:
-        async with self._client.pipeline(transaction=False) as pipeline:
-            for script, call, _ in batch:
-                pipeline.evalsha(script.digest, len(call.keys), *call.keys, *call.arguments)
-            answers: list[Any] = await pipeline.execute(raise_on_error=False)
-            return answers
+    async def _open(self) -> Pipeline[Any] | None:
+        await self._hang_up()
+        connection = self._client.connection_pool.make_connection()
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                await connection.connect()
+            self._connection = connection
+        except (RedisError, OSError):
+            self._failed()
+            return None
+        finally:
+            if self._connection is None:
+                await connection.disconnect(nowait=True)
+        self._pipeline = Pipeline(
+            connection._writer.transport, Replies().feed, timeout_seconds=self._timeout_seconds
+        )
+        metrics.redis_connection_status.set(1)
+        return self._pipeline
+
+    async def _hang_up(self) -> None:
+        pipeline, self._pipeline = self._pipeline, None
+        if pipeline is not None:
+            pipeline.abort()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.disconnect(nowait=True)
+
+    def _failed(self) -> None:
+        self.breaker.failed()
+        metrics.redis_connection_status.set(0)
 
     @asynccontextmanager
     async def subscription(self, *channels: str) -> AsyncIterator[AsyncIterator[Any]]:
@@ -174,4 +206,25 @@ class Cache:
             await pubsub.aclose()
 
     async def close(self) -> None:
+        if self._opening is not None:
+            await end_all((self._opening,))
+        await self._hang_up()
         await self._client.aclose()
+
+
+class Replies:
+    """Cuts a stream into replies; errors of the server are values here."""
+
+    def __init__(self) -> None:
+        self._none_yet = object()
+        self._reader = hiredis.Reader(
+            protocolError=ValueError, replyError=RedisError, notEnoughData=self._none_yet
+        )
+
+    def feed(self, data: bytes) -> list[Any]:
+        self._reader.feed(data)
+        found = []
+        while (reply := self._reader.gets()) is not self._none_yet:
+            if not isinstance(reply, hiredis.PushNotification):  # news answer nobody
+                found.append(reply)
+        return found
