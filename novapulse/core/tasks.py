@@ -1,7 +1,7 @@
-"""Ending tasks, as surely as the loop allows."""
+"""Beginning coroutines at once, and ending tasks as surely as the loop allows."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Coroutine, Generator, Iterable
 from typing import Any
 
 _AGAIN_SECONDS = 0.2
@@ -21,3 +21,37 @@ async def end_all(tasks: Iterable[asyncio.Task[Any]], *, within_seconds: float =
         for task in pending:
             task.cancel()
         _, pending = await asyncio.wait(pending, timeout=_AGAIN_SECONDS)
+
+
+def begin(coroutine: Coroutine[Any, Any, object]) -> "_Rest | None":
+    """Run it in the current task up to where it first waits; what is left, to be awaited.
+
+    None for one that never waits: its caller is spared a timer, and all else that
+    only a wait needs. What it raises on the way is raised here.
+    """
+    try:
+        waits_for = coroutine.send(None)
+    except StopIteration:
+        return None
+    return _Rest(coroutine, waits_for)
+
+
+class _Rest:
+    """A coroutine that has begun, and what it waits for now."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, object], waits_for: Any) -> None:
+        self._coroutine = coroutine
+        self._waits_for = waits_for
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        waits_for = self._waits_for
+        try:
+            while True:
+                try:
+                    sent = yield waits_for
+                except BaseException as error:  # a cancellation, too, is the coroutine's to hear
+                    waits_for = self._coroutine.throw(error)
+                else:
+                    waits_for = self._coroutine.send(sent)
+        except StopIteration:
+            return

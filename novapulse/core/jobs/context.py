@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from novapulse.core.access import Principal, Role
@@ -16,6 +17,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _PROGRESS_SECONDS = 0.5
+
+
+@lru_cache(maxsize=1_000)
+def _system(company_id: str | None) -> Principal:
+    return Principal(
+        user_id="system", role=Role.SUPER_ADMIN, company_id=company_id, is_operator=True
+    )
 
 
 class Workbench:
@@ -49,10 +57,9 @@ class JobContext(Context):
     __slots__ = ("_bench", "_reported", "job", "pool")
 
     def __init__(self, runtime: Runtime, job: JobRow, *, bench: Workbench, pool: Pool) -> None:
-        principal = Principal(
-            user_id="system", role=Role.SUPER_ADMIN, company_id=job.company_id, is_operator=True
+        super().__init__(
+            runtime, _system(job.company_id), request_id=job.request_id, via="job", cause=job.cause
         )
-        super().__init__(runtime, principal, request_id=job.request_id, via="job", cause=job.cause)
         self.job = job
         self.pool = pool
         self._bench = bench

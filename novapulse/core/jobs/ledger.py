@@ -158,18 +158,15 @@ class Ledger:
             mine = {"_id": {"$in": ids}, "lease.claim": claim}
             rows = await self._rows.find(mine, limit=len(ids)) if won else []
             return [wire.convert(row, JobRow) for row in rows]
-        return [wire.convert(self._started(row, claim), JobRow) for row in rows]
+        started = self._started(claim)
+        return [
+            wire.convert(row | started | {"attempt": row["attempt"] + 1}, JobRow) for row in rows
+        ]
 
-    def _started(self, row: Document, claim: str) -> Document:
-        """The row as our claim left it, without reading it again."""
+    def _started(self, claim: str) -> Document:
+        """What our claim changed in its rows, without reading them again."""
         lease = {"owner": self._owner, "claim": claim, "until": _EPOCH}
-        return {
-            **row,
-            "state": str(State.RUNNING),
-            "lease": lease,
-            "attempt": row["attempt"] + 1,
-            "dueAt": None,
-        }
+        return {"state": str(State.RUNNING), "lease": lease, "dueAt": None}
 
     def _until(self) -> datetime:
         """When a lease lapses that is taken now, by the database's clock."""

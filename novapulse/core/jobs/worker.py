@@ -27,7 +27,7 @@ from novapulse.core.jobs.kinds import Pool, Queue, hueys
 from novapulse.core.jobs.ledger import Ledger
 from novapulse.core.jobs.rows import JobRow, open_payload
 from novapulse.core.jobs.states import Cancelled, GiveUp, Outcome, Snooze, State, outcome_of
-from novapulse.core.tasks import end_all
+from novapulse.core.tasks import begin, end_all
 from novapulse.core.telemetry import tracing
 
 log = structlog.get_logger("jobs")
@@ -73,6 +73,7 @@ class Worker:
         self._ledger = ledger or Ledger(runtime.db, queue, owner=owner, lease_seconds=lease_seconds)
         self._bench = Workbench(self._ledger, make_pool)
         self._intake = intake or Intake(self._ledger, concurrency=concurrency)
+        self._loop_time = asyncio.get_running_loop().time
         self._ear = Ear(runtime.cache, (str(queue),))
         self._ready: deque[JobRow] = deque()
         # Lanes are tasks that run one job after the other: cheaper than a task a job.
@@ -194,17 +195,20 @@ class Worker:
     async def _attempt(self, kind: Any, job: JobRow) -> BaseException | None:
         """Run the handler; its error, or None."""
         ctx = JobContext(self._runtime, job, bench=self._bench, pool=kind.pool)
-        deadline = asyncio.timeout(job.timeout_seconds)
+        ends_at = self._loop_time() + job.timeout_seconds
+        deadline: asyncio.Timeout | None = None
         try:
             payload = job.payload
             if kind.sealed:
                 payload = open_payload(payload, kind.sealed, keys=self._runtime.keys, job_id=job.id)
-            async with deadline:
-                await kind.handler(ctx, **payload)
+            handler = kind.handler(ctx, **payload)
+            if (rest := begin(handler)) is not None:  # else it is over, and no timer was needed
+                async with asyncio.timeout_at(ends_at) as deadline:
+                    await rest
         except (errors.Unavailable, errors.StorageFull) as error:
             return Snooze(error.detail, seconds=_TROUBLE_SECONDS)
         except TimeoutError as error:
-            if deadline.expired():
+            if deadline is not None and deadline.expired():
                 return TimeoutError(f"timed out after {job.timeout_seconds:g} s")
             return error
         except asyncio.CancelledError as error:
