@@ -29,7 +29,7 @@ async def sweep(runtime: Runtime) -> int:
     place: tuple[str, str] | None = ("", "")
     while place is not None and (place := await _next_place(runtime, place)) is not None:
         for state in _WAITING:
-            ended += await _sweep_one(runtime, *place, state=state)
+            ended += await _sweep_one(runtime, place, state=state)
     if ended:
         log.warning("webhook.deliveries_given_up", deliveries=ended)
     return ended
@@ -56,10 +56,9 @@ async def _next_place(runtime: Runtime, after: tuple[str, str]) -> tuple[str, st
     return None
 
 
-async def _sweep_one(
-    runtime: Runtime, company_id: str, webhook_id: str, *, state: DeliveryState
-) -> int:
+async def _sweep_one(runtime: Runtime, place: tuple[str, str], *, state: DeliveryState) -> int:
     """Those of one webhook, the oldest first."""
+    company_id, webhook_id = place
     where: Document = {"companyId": company_id, "webhookId": webhook_id, "state": str(state)}
     after: Document = {}
     ended = 0
