@@ -9,6 +9,7 @@ import asyncio
 import math
 import socket
 from collections.abc import Mapping
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
@@ -192,7 +193,7 @@ class OutboundClient:
         target = read_target(request.url, https_only=self._options.https_only)
         if self._is_proxied:
             self._refuse_address(target)
-        names = set(map(str.lower, request.headers))
+        names = _names(tuple(request.headers))
         if not CONTROLLED_HEADERS.isdisjoint(names):
             raise Invalid("a header is set that only the client itself may set")
         if not self._is_proxied and request.body and "user-agent" not in names:
@@ -278,6 +279,12 @@ def _answer(
         peer_ip=marks.peer_ip,
         timings=timings_of(marks),
     )
+
+
+@lru_cache(maxsize=512)
+def _names(spelled: tuple[str, ...]) -> frozenset[str]:
+    """Headers by name: those of a webhook are the same at each of its attempts."""
+    return frozenset(map(str.lower, spelled))
 
 
 def _socket_of(target: URL) -> tuple[str, int]:

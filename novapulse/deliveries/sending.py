@@ -40,14 +40,14 @@ class Errand(msgspec.Struct, frozen=True, gc=False):
 class Opened:
     """A subscription with its secrets and headers in the clear: only ever in memory."""
 
-    __slots__ = ("_until", "headers", "key_id", "subscription", "values")
+    __slots__ = ("_until", "headers", "key_id", "signer", "subscription")
 
     def __init__(self, keys: KeyRing, subscription: Subscription, *, now: datetime) -> None:
         live = secrets.live(keys, subscription, now)
         ends = [one.expires_at for one in subscription.secrets if one.expires_at is not None]
         self._until = min((end for end in ends if end > now), default=None)
         self.subscription = subscription
-        self.values = [secret.value for secret in live]
+        self.signer = signing.Signer([secret.value for secret in live])
         self.key_id = live[0].id
         self.headers = {
             **headers.unseal(keys, subscription),
@@ -65,9 +65,7 @@ def request_of(opened: Opened, errand: Errand, *, body: bytes, at: datetime) -> 
     webhook = opened.subscription.webhook
     fields = {
         **opened.headers,
-        **signing.sign(
-            opened.values, event_id=errand.event_id, timestamp=int(at.timestamp()), body=body
-        ),
+        **opened.signer.sign(event_id=errand.event_id, timestamp=int(at.timestamp()), body=body),
         "X-NovaPulse-Event": errand.event,
         "X-NovaPulse-Delivery": errand.delivery_id,
         "X-NovaPulse-Attempt": str(errand.number),

@@ -24,7 +24,7 @@ _MOST_PEEKS = 32
 _CONTROL = 4  # jobs that move many deliveries, at the same time
 _SOON_SECONDS = 0.005
 # With this share of its slots free the dispatcher does not wait for more before it claims.
-_WORTHWHILE = 1 / 8
+_WORTHWHILE = 1 / 4
 
 
 class LaneIntake(Intake):

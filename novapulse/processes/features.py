@@ -21,6 +21,7 @@ from novapulse.core.sealed import SealedField
 from novapulse.deliveries import jobs as delivery_jobs
 from novapulse.deliveries import planner as delivery_planner
 from novapulse.deliveries import store as delivery_store
+from novapulse.deliveries import sweeping as delivery_sweeping
 from novapulse.departments import routes as department_routes
 from novapulse.departments import store as department_store
 from novapulse.dispatch import jobs as dispatch_jobs
@@ -146,6 +147,7 @@ ACTION_MODULES = (work_actions, workflow_actions, run_actions)
 # What the leading scheduler does beside its own, and the seconds between; a repeat is harmless.
 CHORES: Sequence[tuple[Callable[[Runtime], Awaitable[object]], float]] = (
     (sweeping.sweep, 15.0),
+    (delivery_sweeping.sweep, 60.0),
     (schedules.start_due, 15.0),
     (backup_gauge.show_ages, 15.0),
     (alerting.evaluate, alerting.EVALUATE_SECONDS),

@@ -6,6 +6,7 @@ the time as well. Keeping, sealing and rotating secrets is not done here.
 """
 
 import base64
+import binascii
 import hmac
 import secrets
 from collections.abc import Sequence
@@ -19,43 +20,57 @@ def new_secret() -> str:
     return _PREFIX + base64.b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()
 
 
-def sign(
-    live_secrets: Sequence[str], *, event_id: str, timestamp: int, body: bytes
-) -> dict[str, str]:
-    """The headers of one attempt, sent at `timestamp` (seconds since 1970).
+class Signer:
+    """Signs with the live secrets of one webhook, which come newest first.
 
-    `live_secrets` come newest first. All of them sign `webhook-signature`, so
-    that a receiver may change over at any time while they overlap;
-    `X-NovaPulse-Signature` has room for the newest and the one before.
+    All of them sign `webhook-signature`, so that a receiver may change over at
+    any time while they overlap; `X-NovaPulse-Signature` has room for the newest
+    and the one before.
 
     Raises:
         ValueError: there is no secret, or one is not `whsec_` and base64.
     """
-    if not live_secrets:
-        raise ValueError("a delivery needs at least one signing secret")
-    signed = b"%s.%d.%s" % (event_id.encode(), timestamp, body)
-    headers = {
-        "X-NovaPulse-Signature": _plain_signature(live_secrets[0], body),
-        "webhook-id": event_id,
-        "webhook-timestamp": str(timestamp),
-        "webhook-signature": " ".join(
-            [_standard_signature(secret, signed) for secret in live_secrets]
-        ),
-    }
-    if len(live_secrets) > 1:
-        headers["X-NovaPulse-Signature-Previous"] = _plain_signature(live_secrets[1], body)
-    return headers
+
+    __slots__ = ("_decoded", "_shown")
+
+    def __init__(self, live_secrets: Sequence[str]) -> None:
+        if not live_secrets:
+            raise ValueError("a delivery needs at least one signing secret")
+        self._decoded = [_decoded(secret) for secret in live_secrets]
+        self._shown = [secret.encode() for secret in live_secrets[:2]]
+
+    def sign(self, *, event_id: str, timestamp: int, body: bytes) -> dict[str, str]:
+        """The headers of one attempt, sent at `timestamp` (seconds since 1970)."""
+        signed = b"%s.%d.%s" % (event_id.encode(), timestamp, body)
+        headers = {
+            "X-NovaPulse-Signature": _plain_signature(self._shown[0], body),
+            "webhook-id": event_id,
+            "webhook-timestamp": str(timestamp),
+            "webhook-signature": " ".join(
+                [_standard_signature(key, signed) for key in self._decoded]
+            ),
+        }
+        if len(self._shown) > 1:
+            headers["X-NovaPulse-Signature-Previous"] = _plain_signature(self._shown[1], body)
+        return headers
 
 
-def _plain_signature(secret: str, body: bytes) -> str:
+def sign(
+    live_secrets: Sequence[str], *, event_id: str, timestamp: int, body: bytes
+) -> dict[str, str]:
+    """The headers of one attempt, where only one is made."""
+    return Signer(live_secrets).sign(event_id=event_id, timestamp=timestamp, body=body)
+
+
+def _plain_signature(key: bytes, body: bytes) -> str:
     """Keyed with the secret as it is shown, prefix and all: what a receiver pastes."""
-    return f"sha256={hmac.digest(secret.encode(), body, 'sha256').hex()}"
+    return f"sha256={hmac.digest(key, body, 'sha256').hex()}"
 
 
-def _standard_signature(secret: str, signed: bytes) -> str:
+def _standard_signature(key: bytes, signed: bytes) -> str:
     """Keyed with the bytes that the secret encodes, as Standard Webhooks has it."""
-    digest = hmac.digest(_decoded(secret), signed, "sha256")
-    return f"v1,{base64.b64encode(digest).decode()}"
+    digest = hmac.digest(key, signed, "sha256")
+    return f"v1,{binascii.b2a_base64(digest, newline=False).decode()}"
 
 
 def _decoded(secret: str) -> bytes:

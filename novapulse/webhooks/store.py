@@ -6,11 +6,12 @@ from novapulse.core import paging
 from novapulse.core.documents import from_document
 from novapulse.core.errors import NotFound
 from novapulse.core.mongo import Database, Document, TenantSession
-from novapulse.deliveries.model import Attempt, Delivery, DeliveryState
+from novapulse.deliveries.model import AnswerClass, Attempt, Delivery, DeliveryState
 from novapulse.deliveries.store import ATTEMPTS, DELIVERIES, ONCE, STATE, sending_ids
 from novapulse.webhooks.model import AttemptQuery, DeliveryQuery, LogQuery
 
 NEWEST, _EVENT, _CLASS, _STATUS, _ONE_EVENT = "newest", "event", "class", "status", "one_event"
+_FAILED = [str(result) for result in AnswerClass if result is not AnswerClass.OK]
 _WAITING = (DeliveryState.PENDING, DeliveryState.RETRY)
 
 
@@ -25,7 +26,9 @@ INDEXES: dict[str, tuple[dict[str, Any], ...]] = {
     ATTEMPTS: (
         _index(NEWEST),
         _index(_EVENT, "event"),
-        _index(_CLASS, "class"),
+        # Nearly all attempts are well: those are found by any index, and every key costs. They
+        # are never few among others, as a receiver that mostly fails is hardly sent to.
+        {**_index(_CLASS, "class"), "partialFilterExpression": {"class": {"$in": _FAILED}}},
         _index(_STATUS, "status"),
         _index(_ONE_EVENT, "eventId"),
     ),
@@ -44,7 +47,8 @@ class LogStore:
         where = _common(webhook_id, query)
         index = _EVENT if query.event else NEWEST
         if query.result is not None:
-            where["class"], index = str(query.result), _CLASS
+            where["class"] = str(query.result)
+            index = index if query.result is AnswerClass.OK else _CLASS
         if query.status is not None:
             where["status"], index = query.status, _STATUS
         if query.delivery_id is not None:

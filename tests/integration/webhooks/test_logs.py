@@ -157,7 +157,14 @@ async def test_the_log_is_filtered(api: Api, ada: Person, query: str, expected: 
 @pytest.mark.parametrize(
     "query",
     [
-        *("", "class=ok", "status=500", "event=task.created", f"eventId={'evt_' + '0' * 26}"),
+        *(
+            "",
+            "class=ok",
+            "class=gone",
+            "status=500",
+            "event=task.created",
+            f"eventId={'evt_' + '0' * 26}",
+        ),
         *("from=2026-01-01T00:00:00Z", "class=ok&event=task.created&status=200", "cursor={cursor}"),
     ],
 )

@@ -54,6 +54,7 @@ UNBOUND = {
     "core/pump.py": "one leader pumps the events of all companies",
     "deliveries/service.py": "a test is logged as the dispatcher logs; the row carries its company",
     "deliveries/store.py": "one dispatcher delivers for all companies; rows carry theirs",
+    "deliveries/sweeping.py": "the leader looks after the deliveries of all companies",
     "dispatch/": "one dispatcher delivers for all companies; rows carry theirs",
     "identity/": "signing in finds an account before there is a company",
     "invites/store.py": "an invite is found by its token before there is a company",
