@@ -17,6 +17,12 @@ _BASE = CHECKOUT / ".build" / "machine"
 _SUITE = "bookworm"
 _INCLUDED = "systemd,systemd-sysv,dbus"
 _BOOT_SECONDS = 60.0
+# What the kernel, or a container around this machine, has to allow before our units are at fault.
+_CONTAINED = (
+    *("User=nobody", "PrivateUsers=yes", "PrivateTmp=yes", "PrivateDevices=yes"),
+    *("ProtectSystem=strict", "ProtectProc=invisible", "ProtectKernelTunables=yes"),
+    *("MemoryDenyWriteExecute=yes", "SystemCallFilter=@system-service", "LimitNOFILE=64000"),
+)
 _MAKE_SECONDS = 600.0
 
 
@@ -42,18 +48,31 @@ class Machine:
                 stderr=console,
                 start_new_session=True,
             )
-        self.wait_for(self._is_up, seconds=_BOOT_SECONDS)
+        deadline = time.monotonic() + _BOOT_SECONDS
+        while not self._is_up():
+            if time.monotonic() > deadline:
+                raise OSError(f"not running within {_BOOT_SECONDS} s: {self._told()}")
+            time.sleep(0.1)
+
+    def require_containment(self) -> None:
+        """A service may be contained as ours is: inside of some containers it may not."""
+        options = " ".join(f"--property={one}" for one in _CONTAINED)
+        done = self.run(f"systemd-run --quiet --wait {options} true", check=False)
+        if done.returncode != 0:
+            raise OSError(f"services can not be contained here: {done.stderr.strip()}")
 
     def _is_up(self) -> bool:
         assert self._nspawn is not None
         if self._nspawn.poll() is not None:
-            said = (self.root.parent / "console").read_text(errors="replace")
-            raise OSError(f"systemd-nspawn ended with {self._nspawn.returncode}: {said[-1000:]}")
+            raise OSError(f"systemd-nspawn ended with {self._nspawn.returncode}: {self._told()}")
         children = Path(f"/proc/{self._nspawn.pid}/task/{self._nspawn.pid}/children")
         if not (found := children.read_text().split()):
             return False
         self.leader = int(found[0])
         return self.run("systemctl is-system-running", check=False).stdout.strip() == "running"
+
+    def _told(self) -> str:
+        return (self.root.parent / "console").read_text(errors="replace")[-1000:]
 
     def run(
         self, command: str, *, check: bool = True, seconds: float = 90.0
@@ -150,6 +169,7 @@ def booted_machine(directory: Path) -> Iterator[Machine]:
                 _make_base()
             subprocess.run(["cp", "--archive", str(_BASE), str(machine.root)], check=True)
             machine.boot()
+            machine.require_containment()
     except OSError as error:
         reason = str(error)
     try:
