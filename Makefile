@@ -3,7 +3,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-binary test-packages check bench bench-api bench-jobs bench-webhooks chaos build wheel lock clean always
+.PHONY: help setup run test test-binary test-machine test-packages check bench bench-api bench-jobs bench-webhooks chaos build wheel lock clean always
 
 # Any CPython from 3.11 with pip and venv: `make setup PYTHON=python3.13`.
 # Unless told again, an existing environment keeps the Python it was made with.
@@ -74,7 +74,12 @@ test-binary: setup $(BUILDER) ## Run the end-to-end tests against the built prog
 	@test -x .build/tree/novapulse || $(BUILD_BIN)/python packaging/build.py --only-tree
 	@exec $(BIN)/python packaging/test_binary.py $(ARGS)
 
-test-packages: setup $(BUILDER) $(SAMPLER) ## Install, upgrade and remove the packages in a booted Debian (root)
+# The short form: what is built is packed in haste, and only the booted machine is tried.
+test-machine: setup $(BUILDER) ## Install, live with and remove both packages in a booted Debian (root)
+	@test -x .build/tree/novapulse || $(BUILD_BIN)/python packaging/build.py --only-tree
+	@PACKED_IN_HASTE=1 exec $(BIN)/python -m pytest tests/packaging/test_machine.py $(ARGS)
+
+test-packages: setup $(BUILDER) $(SAMPLER) ## The same, what is packed, and the samples, after make build (root)
 	@exec $(BIN)/python -m pytest tests/packaging $(ARGS)
 
 # Existing pins are kept where they still fit; LOCK_ARGS=--upgrade moves them all.
@@ -109,7 +114,7 @@ $(INSTALLED): $(ENVIRONMENT) pyproject.toml
 	@touch "$@"
 
 $(BUILDER): requirements-build.lock
-	@rm -rf .build && mkdir .build
+	@rm -rf .build/venv .build/tree .build/locked-* && mkdir -p .build
 	@"$(PYTHON)" -m venv .build/venv
 	@$(BUILD_BIN)/python -m pip install --quiet --only-binary :all: --require-hashes -r requirements-build.lock
 	@touch "$@"

@@ -18,7 +18,7 @@ _BLOCK_BYTES = 24 << 20
 # The content of a file of so many bytes begins a block: archives that share it share its work.
 _BIG_BYTES = 4 << 20
 _THREADS = 2
-_PRESET = 6
+PRESET = 6
 _AR_MAGIC = b"!<arch>\n"
 END_OF_TAR = bytes(2 * tarfile.BLOCKSIZE)
 
@@ -79,8 +79,9 @@ class Compressor:
     Blocks are made by threads and kept in `cache` by their content; neither changes a byte.
     """
 
-    def __init__(self, cache: Path) -> None:
+    def __init__(self, cache: Path, *, preset: int = PRESET) -> None:
         self._cache = cache
+        self._preset = preset
         cache.mkdir(parents=True, exist_ok=True)
 
     def xz(self, pieces: Iterable[bytes]) -> bytes:
@@ -102,10 +103,10 @@ class Compressor:
 
     def _stream(self, content: bytes) -> bytes:
         """A stream of one block."""
-        kept = self._cache / f"{hashlib.sha256(content).hexdigest()}-{_PRESET}.xz"
+        kept = self._cache / f"{hashlib.sha256(content).hexdigest()}-{self._preset}.xz"
         if kept.is_file():
             return kept.read_bytes()
-        stream = lzma.compress(content, preset=_PRESET)
+        stream = lzma.compress(content, preset=self._preset)
         partial = kept.with_suffix(".partial")
         partial.write_bytes(stream)
         partial.rename(kept)

@@ -11,12 +11,14 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import archives
 import debian
 import tree
+from relabel import relabelled
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 _BEFORE_ANY_COMMIT = 1_700_000_000
@@ -30,7 +32,7 @@ class Build:
     time: int
     work: Path
     dest: Path
-    cache: Path
+    xz: Callable[[Iterable[bytes]], bytes]
 
     @property
     def name(self) -> str:
@@ -44,25 +46,36 @@ def main() -> None:
     cache = CHECKOUT / ".build" / "compressed"
     parser.add_argument("--cache", type=Path, default=cache, help="keeps what was compressed")
     parser.add_argument("--time", type=int, default=commit_time(), help="date of every file")
-    parser.add_argument("--version", default="", help="call it so, to try out an upgrade")
+    parser.add_argument("--preset", type=int, default=archives.PRESET, help="how hard xz works")
     parser.add_argument("--only-tree", action="store_true", help="stop before packing")
+    parser.add_argument("--only-pack", type=Path, metavar="TREE", help="pack what was built")
+    parser.add_argument("--version", default="", help="with --only-pack: call it so")
     given = parser.parse_args()
-    source = tree.source_of(CHECKOUT, given.work / "source", version=given.version)
-    version = tree.version_of(source)
+    work = given.work.resolve()
+    source = tree.source_of(CHECKOUT, work / "source")
     build = Build(
-        version,
+        given.version or tree.version_of(source),
         time=given.time,
-        work=given.work.resolve(),
+        work=work,
         dest=given.dest.resolve(),
-        cache=given.cache.resolve(),
+        xz=archives.Compressor(given.cache.resolve(), preset=given.preset).xz,
     )
+    made = work / "tree"
+    if given.only_pack is None:
+        make_tree(build, source, made)
+    elif given.version:
+        relabelled(given.only_pack, made, given.version)
+    else:
+        made = given.only_pack.resolve()
+    if not given.only_tree:
+        pack(build, made)
+
+
+def make_tree(build: Build, source: Path, made: Path) -> None:
     say(f"Building {build.name} …")
-    made = build.work / "tree"
     shutil.rmtree(made, ignore_errors=True)
     frozen = freeze(build, source)
     tree.assemble(made, tree.Parts(CHECKOUT, source, frozen, build.version), time=build.time)
-    if not given.only_tree:
-        pack(build, made)
 
 
 def freeze(build: Build, source: Path) -> Path:
@@ -91,19 +104,17 @@ def pack(build: Build, made: Path) -> None:
     own = [path for path in made.rglob("*") if path.is_file() and stores not in path.parents]
     brought = [path for path in stores.rglob("*") if path.is_file()]
 
-    xz = archives.Compressor(build.cache).xz
-
     def tar(files: list[Path]) -> list[bytes]:
         return archives.tar_of(made, prefix=f"{build.name}/", time=build.time, only=files)
 
     program = tar(own)
     end = archives.END_OF_TAR
     products = {
-        f"{build.name}.tar.xz": xz([*program, end]),
-        f"{build.name}-with-stores.tar.xz": xz([*program, *tar(brought), end]),
+        f"{build.name}.tar.xz": build.xz([*program, end]),
+        f"{build.name}-with-stores.tar.xz": build.xz([*program, *tar(brought), end]),
         f"novapulse_{build.version}_amd64.deb": debian.package(
             debian.layout(made, CHECKOUT, version=build.version, work=build.work / "deb"),
-            xz,
+            build.xz,
             time=build.time,
         ),
         f"{build.name}.cdx.json": (made / "sbom.cdx.json").read_bytes(),

@@ -14,7 +14,11 @@ from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 PROGRAM = CHECKOUT / ".build" / "tree" / "novapulse"
-_NO_EXEC = 'mount --bind /tmp /tmp && mount -o remount,bind,noexec,nosuid /tmp && exec "$@"'
+# The checkout has to run, wherever it is: the tests' own Python is in it.
+_NO_EXEC = """\
+mount --bind /tmp /tmp && mount -o remount,bind,noexec,nosuid /tmp &&
+mount --bind "$1" "$1" && mount -o remount,bind,exec "$1" && cd "$1" && shift && exec "$@"
+"""
 _UNSHARE = ("unshare", "--mount", "--propagation", "private", "sh", "-c", _NO_EXEC, "sh")
 
 
@@ -30,7 +34,7 @@ def main() -> None:
         "NOVAPULSE_PROGRAM": str(PROGRAM),
         "NOVAPULSE_PROGRAM_PATH": str(path_without_python(CHECKOUT / ".build" / "path")),
     }
-    command = [*_UNSHARE, *tests] if can_mount() else tests
+    command = [*_UNSHARE, str(CHECKOUT), *tests] if can_mount() else tests
     told = "executes nothing" if can_mount() else "EXECUTES, as only root can change it"
     say(f"the directory for temporary files {told}")
     os.chdir(CHECKOUT)
@@ -55,7 +59,7 @@ def path_without_python(directory: Path) -> Path:
 def can_mount() -> bool:
     if os.geteuid() != 0 or shutil.which("unshare") is None:
         return False
-    done = subprocess.run([*_UNSHARE, "true"], capture_output=True, check=False)
+    done = subprocess.run([*_UNSHARE, str(CHECKOUT), "true"], capture_output=True, check=False)
     return done.returncode == 0
 
 

@@ -51,18 +51,12 @@ def version_of(source: Path) -> str:
     return found[1]
 
 
-def source_of(checkout: Path, copy: Path, *, version: str) -> Path:
-    """The packages that are built: a copy of them without anything that running them left there.
-
-    `version`, if any, is what the copy calls itself.
-    """
+def source_of(checkout: Path, copy: Path) -> Path:
+    """The packages that are built: a copy of them without what running them left there."""
     shutil.rmtree(copy, ignore_errors=True)
     for name in ("novapulse", "supervisor"):
         unwanted = shutil.ignore_patterns("__pycache__")
         shutil.copytree(checkout / name, copy / name, ignore=unwanted)
-    if version:
-        init = copy / "novapulse" / "__init__.py"
-        init.write_text(_VERSION.sub(f'__version__ = "{version}"', init.read_text()))
     return copy
 
 

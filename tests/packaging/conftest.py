@@ -1,9 +1,12 @@
 """What is built, and what is built once more to compare or to upgrade to."""
 
 import json
+import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
@@ -16,6 +19,8 @@ from tests.support.booted import Machine, booted_machine
 CHECKOUT = Path(__file__).resolve().parents[2]
 BUILD_PYTHON = CHECKOUT / ".build" / "venv" / "bin" / "python"
 _BUILD_SECONDS = 280.0
+# The archives of a test run alone are not made small.
+IN_HASTE = "PACKED_IN_HASTE" in os.environ
 
 
 @dataclass(frozen=True)
@@ -62,25 +67,39 @@ def build(work: Path, *arguments: str, checkout: Path = CHECKOUT) -> Built:
 
 
 @pytest.fixture(scope="session")
-def built() -> Built:
-    """What `make build` made."""
-    one = Built(CHECKOUT / "dist", CHECKOUT / ".build" / "tree")
-    if not (one.tree / "release.json").is_file() or not one.archive.is_file():
+def built() -> Iterator[Built]:
+    """What `make build` made; after `make test-machine`, what is only packed in haste."""
+    tree = CHECKOUT / ".build" / "tree"
+    if not (tree / "release.json").is_file():
         pytest.fail("there is nothing to test: make build", pytrace=False)
-    return one
+    if not IN_HASTE:
+        one = Built(CHECKOUT / "dist", tree)
+        if not one.archive.is_file():
+            pytest.fail("there is nothing to test: make build", pytrace=False)
+        yield one
+        return
+    with _packed(tree) as one:
+        yield Built(one.dist, tree)
 
 
 @pytest.fixture(scope="session")
-def newer() -> Iterator[Built]:
+def newer(built: Built) -> Iterator[Built]:
     """The same program under a higher version."""
-    work = Path(mkdtemp(prefix="np-newer-", dir="/var/tmp"))
+    with _packed(built.tree, "--version", re.sub(r"\d", "9", built.version)) as one:
+        yield one
+
+
+@contextmanager
+def _packed(tree: Path, *arguments: str) -> Iterator[Built]:
+    """Packed in haste, as nobody keeps it."""
+    work = Path(mkdtemp(prefix="np-packed-", dir="/var/tmp"))
     try:
-        yield build(work, "--version", "0.99.0")
+        yield build(work, "--only-pack", str(tree), "--preset", "0", *arguments)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def machine() -> Iterator[Machine]:
     """A booted Debian 12 with nothing installed."""
     with booted_machine(Path(mkdtemp(prefix="np-machine-", dir="/var/tmp"))) as one:

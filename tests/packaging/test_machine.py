@@ -1,4 +1,7 @@
-"""An ordinary Debian 12 is given the packages, as an admin would, without a network."""
+"""An ordinary Debian 12 is given the packages, as an admin would, without a network.
+
+One machine for all: what the first test removes has to be gone for the second.
+"""
 
 import json
 import re
@@ -227,6 +230,7 @@ def leftovers(machine: Machine, *known: str) -> list[str]:
 def test_a_debian_package_is_installed_upgraded_and_purged(
     machine: Machine, built: Built, newer: Built, tmp_path: Path
 ):
+    assert leftovers(machine, "/etc/systemd") == [], "the archive was not removed"
     shutil.copy(built.package, machine.root / "root")
     follow(machine, "install", "package")
     shutil.copy(newer.package, machine.root / "root")

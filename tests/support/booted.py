@@ -1,14 +1,21 @@
-"""A whole Debian 12, booted in a container, that holds nothing but its base and systemd."""
+"""A whole Debian 12, booted in a container, that holds nothing but its base and systemd.
+
+    python -m tests.support.booted
+
+tries whether there can be one on this machine, and fetches what it is made of.
+"""
 
 import os
 import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import mkdtemp
 
 import pytest
 
@@ -17,6 +24,13 @@ _BASE = CHECKOUT / ".build" / "machine"
 _SUITE = "bookworm"
 _INCLUDED = "systemd,systemd-sysv,dbus"
 _BOOT_SECONDS = 60.0
+_NOT_TESTED = "NOT TESTED: THE PACKAGES IN A BOOTED DEBIAN"
+# What the kernel, or a container around this machine, has to allow before our units are at fault.
+_CONTAINED = (
+    *("User=nobody", "PrivateUsers=yes", "PrivateTmp=yes", "PrivateDevices=yes"),
+    *("ProtectSystem=strict", "ProtectProc=invisible", "ProtectKernelTunables=yes"),
+    *("MemoryDenyWriteExecute=yes", "SystemCallFilter=@system-service", "LimitNOFILE=64000"),
+)
 _MAKE_SECONDS = 600.0
 
 
@@ -42,18 +56,31 @@ class Machine:
                 stderr=console,
                 start_new_session=True,
             )
-        self.wait_for(self._is_up, seconds=_BOOT_SECONDS)
+        deadline = time.monotonic() + _BOOT_SECONDS
+        while not self._is_up():
+            if time.monotonic() > deadline:
+                raise OSError(f"not running within {_BOOT_SECONDS} s: {self._told()}")
+            time.sleep(0.1)
+
+    def require_containment(self) -> None:
+        """A service may be contained as ours is: inside of some containers it may not."""
+        options = " ".join(f"--property={one}" for one in _CONTAINED)
+        done = self.run(f"systemd-run --quiet --wait {options} true", check=False)
+        if done.returncode != 0:
+            raise OSError(f"services can not be contained here: {done.stderr.strip()}")
 
     def _is_up(self) -> bool:
         assert self._nspawn is not None
         if self._nspawn.poll() is not None:
-            said = (self.root.parent / "console").read_text(errors="replace")
-            raise OSError(f"systemd-nspawn ended with {self._nspawn.returncode}: {said[-1000:]}")
+            raise OSError(f"systemd-nspawn ended with {self._nspawn.returncode}: {self._told()}")
         children = Path(f"/proc/{self._nspawn.pid}/task/{self._nspawn.pid}/children")
         if not (found := children.read_text().split()):
             return False
         self.leader = int(found[0])
         return self.run("systemctl is-system-running", check=False).stdout.strip() == "running"
+
+    def _told(self) -> str:
+        return (self.root.parent / "console").read_text(errors="replace")[-1000:]
 
     def run(
         self, command: str, *, check: bool = True, seconds: float = 90.0
@@ -130,6 +157,7 @@ def _make_base() -> None:
     """Fetch the base system; made once, as a copy is much faster."""
     partial = _BASE.with_name("machine.partial")
     shutil.rmtree(partial, ignore_errors=True)
+    partial.parent.mkdir(exist_ok=True)
     command = ["debootstrap", "--variant=minbase", f"--include={_INCLUDED}", _SUITE, str(partial)]
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=_MAKE_SECONDS, check=False
@@ -139,23 +167,35 @@ def _make_base() -> None:
     partial.rename(_BASE)
 
 
+def _boot(machine: Machine) -> None:
+    """Raises OSError, with the reason, where no machine can be had."""
+    if reason := _why_not():
+        raise OSError(reason)
+    if not _BASE.is_dir():
+        _make_base()
+    subprocess.run(["cp", "--archive", str(_BASE), str(machine.root)], check=True)
+    machine.boot()
+    machine.require_containment()
+
+
 @contextmanager
 def booted_machine(directory: Path) -> Iterator[Machine]:
     """A new machine; where none can be had, the test is skipped and says so."""
-    reason = _why_not()
     machine = Machine(directory / "root")
     try:
-        if not reason:
-            if not _BASE.is_dir():
-                _make_base()
-            subprocess.run(["cp", "--archive", str(_BASE), str(machine.root)], check=True)
-            machine.boot()
-    except OSError as error:
-        reason = str(error)
-    try:
-        if reason:
-            pytest.skip(f"NOT TESTED: THE PACKAGES IN A BOOTED DEBIAN: {reason}")
+        try:
+            _boot(machine)
+        except (OSError, subprocess.SubprocessError) as error:
+            pytest.skip(f"{_NOT_TESTED}: {error}")
         yield machine
     finally:
         machine.close()
         shutil.rmtree(directory, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    try:
+        with booted_machine(Path(mkdtemp(prefix="np-machine-", dir="/var/tmp"))):
+            print("A Debian 12 boots here.", file=sys.stderr)
+    except pytest.skip.Exception as skipped:
+        sys.exit(f"\n{skipped}\n")
