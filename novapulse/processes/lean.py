@@ -38,7 +38,7 @@ _ASGI = {"version": "3.0", "spec_version": "2.1"}
 log = structlog.get_logger("http")
 
 
-class Unusual(Exception):  # noqa: N818 - not an error: somebody else serves it
+class Unusual(Exception):
     """Not for this protocol."""
 
 
@@ -212,7 +212,7 @@ class LeanConnection(asyncio.Protocol):
         reading = self._reading
         if not reading.has_head:
             reading.parser.feed_data(head)
-            if not reading.has_head or len(reading.headers) != head.count(b"\n") - 2:
+            if len(reading.headers) != head.count(b"\n") - 2:
                 raise Unusual
         headers = self._headers(reading)
         length = int(headers.get(b"content-length", b"0"))
