@@ -41,9 +41,9 @@ class RequestState:
 
     def __init__(self, headers: Mapping[bytes, bytes]) -> None:
         self.headers = headers
-        given = headers.get(b"x-request-id", b"")
-        is_usable = _REQUEST_ID.fullmatch(given) is not None
-        self.request_id = given.decode() if is_usable else secrets.token_hex(16)
+        given = headers.get(b"x-request-id")
+        is_usable = given is not None and _REQUEST_ID.fullmatch(given) is not None
+        self.request_id = given.decode() if given and is_usable else secrets.token_hex(16)
         self.address = ""
         self.route = "unmatched"
         self.status = 500
@@ -156,8 +156,12 @@ def refusal(error: errors.Error) -> tuple[int, problem.Headers, bytes]:
 
 def _joined(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     """By name; what is sent in several lines is one list (RFC 9110, section 5.3)."""
-    table: dict[bytes, bytes] = {}
-    for name, value in headers:
+    lines = list(headers)
+    table = dict(lines)
+    if len(table) == len(lines):
+        return table
+    table.clear()
+    for name, value in lines:
         table[name] = table[name] + b", " + value if name in table else value
     return table
 

@@ -31,14 +31,30 @@ class Methods:
         await endpoint(scope, receive, send)
 
 
+class Table:
+    """All paths: those without placeholders in a dict, the others tried one after another."""
+
+    def __init__(self, paths: Mapping[str, Methods]) -> None:
+        self._fixed = {path: methods for path, methods in paths.items() if "{" not in path}
+        others = [StarletteRoute(path, paths[path]) for path in paths if path not in self._fixed]
+        self._others = Router(others, redirect_slashes=False, default=_not_found)
+
+    async def __call__(self, scope: http.ASGIScope, receive: http.Receive, send: http.Send) -> None:
+        methods = self._fixed.get(scope["path"])
+        if methods is None:
+            await self._others(scope, receive, send)
+        else:
+            scope["path_params"] = {}
+            await methods(scope, receive, send)
+
+
 def build_app(runtime: Runtime, routes: Sequence[Route]) -> http.Gate:
-    """The gate with a router of all routes behind it."""
+    """The gate with a table of all routes behind it."""
     door = Door(runtime, authenticate, ClientResolver(runtime.settings.server.trusted_proxies))
     paths: dict[str, dict[str, Endpoint]] = {}
     for route in routes:
         paths.setdefault(route.template, {})[route.method] = Endpoint(door, route)
-    table = [StarletteRoute(path, Methods(endpoints)) for path, endpoints in paths.items()]
-    return http.Gate(Router(table, redirect_slashes=False, default=_not_found))
+    return http.Gate(Table({path: Methods(ends) for path, ends in paths.items()}))
 
 
 async def _not_found(scope: http.ASGIScope, receive: http.Receive, send: http.Send) -> None:

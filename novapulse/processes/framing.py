@@ -78,6 +78,15 @@ def origin_form(target: bytes) -> tuple[bytes, bytes | None]:
     return (path if path.startswith(b"/") else b"/" + path), host
 
 
+def merge(headers: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """One field for each name; a list for a field that came more than once (RFC 9110, 5.3)."""
+    merged: dict[bytes, bytes] = {}
+    for name, value in headers:
+        separator = b"; " if name == b"cookie" else b", "
+        merged[name] = merged[name] + separator + value if name in merged else value
+    return merged
+
+
 class ChunkLines:
     """Reads along in a chunked body and raises Malformed where h11 would look away.
 

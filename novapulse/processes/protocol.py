@@ -31,7 +31,13 @@ from hypercorn.utils import parse_socket_addr
 
 from novapulse.core import http
 from novapulse.core.errors import Error, Malformed, TooSlow
-from novapulse.processes.framing import ChunkLines, check_head, check_part_of_head, origin_form
+from novapulse.processes.framing import (
+    ChunkLines,
+    check_head,
+    check_part_of_head,
+    merge,
+    origin_form,
+)
 
 _CLOSE = (b"connection", b"close")
 
@@ -151,7 +157,7 @@ class StrictProtocol(H11Protocol):
         headers = [(name.lower(), value) for name, value in request.headers.raw_items()]
         merged = dict(headers)
         if len(merged) < len(headers):
-            merged = _merge(headers)
+            merged = merge(headers)
         target, host = origin_form(request.target)
         if host is not None:
             merged[b"host"] = host
@@ -302,15 +308,6 @@ class StrictProtocol(H11Protocol):
             await self._refuse(TooSlow(f"The {wait.value} did not come in time"))
 
 
-def _merge(headers: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
-    """One field for each name; a list for a field that came more than once (RFC 9110, 5.3)."""
-    merged: dict[bytes, bytes] = {}
-    for name, value in headers:
-        separator = b"; " if name == b"cookie" else b", "
-        merged[name] = merged[name] + separator + value if name in merged else value
-    return merged
-
-
 class StrictServer(TCPServer):
     """One accepted connection: reads for its protocol, writes, drops and closes."""
 
@@ -318,6 +315,7 @@ class StrictServer(TCPServer):
         super().__init__(*arguments)
         self._limits = limits
         self._http: StrictProtocol | None = None
+        self.task: asyncio.Task[None] | None = None  # a loop keeps none alive
         self._cut: asyncio.TimerHandle | None = None
 
     async def run(self) -> None:

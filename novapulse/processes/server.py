@@ -14,6 +14,8 @@ from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
 
 from novapulse.core.http import Gate
+from novapulse.processes.connections import Connections
+from novapulse.processes.lean import LeanConnection, Surroundings
 from novapulse.processes.protocol import Limits, StrictServer
 
 LINGER_SECONDS = 1.0
@@ -32,28 +34,50 @@ class Server:
         self._config.include_server_header = False
         # Unbounded: the protocol counts the body, and a full queue would hold up its reading.
         self._config.max_app_queue_size = 0
-        self._connections: dict[asyncio.Task[None], StrictServer] = {}
+        self._connections = Connections()
         self._listener: asyncio.Server | None = None
         self._socket: socket.socket | None = None
 
     async def start(self, listener: socket.socket) -> None:
         """Accept connections on `listener`, which the caller bound."""
         self._socket = listener
-        self._listener = await asyncio.start_server(
-            self._connected, sock=listener, backlog=_BACKLOG
+        self._around = Surroundings(
+            app=self._gate,
+            limits=self._limits,
+            connections=self._connections,
+            is_ending=self._context.terminated.is_set,
+            hand_over=self._hand_over,
+        )
+        self._listener = await asyncio.get_running_loop().create_server(
+            self._lean, sock=listener, backlog=_BACKLOG
         )
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101  # a stream callback always is a task
+    def _lean(self) -> LeanConnection:
+        return LeanConnection(self._around, asyncio.get_running_loop())
+
+    def _hand_over(self, lean: LeanConnection, pending: bytes) -> None:
+        """Let Hypercorn's protocol go on, as if it had read `pending` itself."""
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(loop=loop)
+        protocol = asyncio.StreamReaderProtocol(reader, self._serve, loop=loop)
+        lean.transport.set_protocol(protocol)
+        protocol.connection_made(lean.transport)
+        if not lean.can_write.is_set():
+            protocol.pause_writing()
+        reader.feed_data(pending)
+        if lean.is_ended:
+            reader.feed_eof()
+
+    def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        loop = asyncio.get_running_loop()
         connection = StrictServer(
-            *(self._wrapped, asyncio.get_running_loop(), self._config, self._context, {}),
+            *(self._wrapped, loop, self._config, self._context, {}),
             *(reader, writer),
             limits=self._limits,
         )
-        self._connections[task] = connection
-        task.add_done_callback(self._connections.pop)
-        await connection
+        self._connections.add(connection)
+        connection.task = loop.create_task(connection.run())
+        connection.task.add_done_callback(lambda _: self._connections.discard(connection))
 
     async def drain(self, *, seconds: float) -> None:
         """Stop accepting and let every request in flight finish, for at most `seconds`."""
@@ -61,11 +85,11 @@ class Server:
         await self._accept_waiting()
         if self._listener is not None:
             self._listener.close()
-        await self._wait(min(LINGER_SECONDS, seconds))
+        await self._connections.until_none(min(LINGER_SECONDS, seconds))
         await self._context.terminated.set()
-        for connection in self._connections.values():
+        for connection in self._connections:
             connection.close_if_idle()
-        await self._wait(seconds - LINGER_SECONDS)
+        await self._connections.until_none(seconds - LINGER_SECONDS)
 
     async def _accept_waiting(self) -> None:
         """Take who connected before we close: the kernel would reset them with the last socket."""
@@ -76,10 +100,4 @@ class Server:
             except OSError:  # nobody is waiting (any more)
                 return
             connection.setblocking(False)
-            reader = asyncio.StreamReader(loop=loop)
-            protocol = asyncio.StreamReaderProtocol(reader, self._connected, loop=loop)
-            await loop.connect_accepted_socket(lambda protocol=protocol: protocol, connection)  # type: ignore[misc]  # bound now
-
-    async def _wait(self, seconds: float) -> None:
-        if self._connections and seconds > 0:
-            await asyncio.wait(self._connections, timeout=seconds)
+            await loop.connect_accepted_socket(self._lean, connection)

@@ -166,6 +166,7 @@ async def test_a_stream_arrives_whole_and_the_connection_goes_on(site: Site) -> 
             assert f"content-length: {2 * len(PIECE)}".encode() in head
             assert await reader.readexactly(2 * len(PIECE)) == 2 * PIECE
     writer.close()
+    await settled(site)
     assert answers("sized", 200) >= 2
 
 
