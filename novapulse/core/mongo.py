@@ -28,7 +28,7 @@ from pymongo.read_concern import ReadConcern
 from pymongo.read_preferences import SecondaryPreferred
 
 from novapulse.core import errors
-from novapulse.core.mongocalls import Duplicate, measured, translate
+from novapulse.core.mongocalls import Duplicate, budget, measured, translate
 from novapulse.core.mongorows import Document, Filter, Rows
 
 # What other modules use of the driver, besides what is declared here.
@@ -47,6 +47,7 @@ __all__ = [
     "TenantSession",
     "UpdateMany",
     "UpdateOne",
+    "budget",
     "measured",
     "translate",
 ]
