@@ -69,7 +69,7 @@ class NoTracing:
 
 def use(module: Any) -> None:
     for user in (context, http, mongocalls):
-        user.tracing = module  # type: ignore[attr-defined]
+        user.tracing = module  # type: ignore[attr-defined]  # the module's own name for it
 
 
 async def cpu_of(person: Person, ask: Callable[[Person], Any]) -> float:

@@ -17,6 +17,7 @@ from pymongo import MongoClient
 
 from novapulse.alerts.rules import RULES
 from novapulse.alerts.service import Watch, names_of
+from novapulse.backup.store import BACKUPS
 from novapulse.core.telemetry import scrape
 from novapulse.core.telemetry.scrape import Labels, Sample
 from tests.support.appliance import Appliance, Client, appliance_in_temporary_root
@@ -66,7 +67,7 @@ class Scene:
             values = [value for (known, _), value in self.scrape().items() if known == name]
             return any(above < value < below for value in values)
 
-        self.appliance.wait_for(is_there, seconds=20)
+        self.appliance.wait_for(is_there, seconds=30)
         return self.scrape()
 
 
@@ -200,6 +201,15 @@ def test_a_configuration_that_is_not_taken_over_fires(scene: Scene, tmp_path: Pa
     file.write_text(good)
     assert scene.appliance.cli("reload").returncode == 0
     scene.wait_for("novapulse_config_last_reload_successful", above=0)
+
+
+def test_backups_that_are_old_fire(scene: Scene, tmp_path: Path):
+    before = scene.scrape()
+    with MongoClient[dict[str, Any]](scene.stores.mongo_uri) as client:
+        long_ago = {"$dateSubtract": {"startDate": "$$NOW", "unit": "day", "amount": 50}}
+        client["faults"][BACKUPS].update_many({}, [{"$set": {"at": long_ago}}])
+    scene.wait_for("novapulse_backup_age_seconds", above=86_400)
+    check(scene, before, {"BackupStale", "BackupUnverified"}, tmp_path)
 
 
 def test_a_database_that_hangs_fires(scene: Scene, tmp_path: Path):
