@@ -12,6 +12,7 @@ from novapulse.core import errors, http, idempotency, ratelimit, wire
 from novapulse.core.access import SYSTEM, Principal, Role
 from novapulse.core.clients import FORWARDING_HEADERS, ClientResolver, bucket, is_loopback
 from novapulse.core.context import Context, Runtime
+from novapulse.core.mongo import budget
 from novapulse.core.problem import Headers
 from novapulse.core.query import QueryReader
 from novapulse.core.routing import Guard, Reply, Route, Stream
@@ -70,6 +71,27 @@ class Endpoint:
 
     async def __call__(self, scope: http.ASGIScope, receive: http.Receive, send: http.Send) -> None:
         state: http.RequestState = scope[http.STATE]
+        runtime = self._door.runtime
+        with budget(runtime.settings.mongo.timeout_seconds):
+            reply, headers = await self._replied(scope, receive, state)
+        is_head = scope["method"] == "HEAD"
+        if isinstance(reply, Stream):
+            seconds = runtime.settings.server.stream_seconds
+            sender = Sender(state, receive, send)
+            await sender.stream(reply, headers=headers, is_head=is_head, seconds=seconds)
+            return
+        await http.answer(
+            send,
+            reply.status,
+            headers=[*reply.headers, *headers],
+            body=reply.body,
+            is_head=is_head,
+        )
+
+    async def _replied(
+        self, scope: http.ASGIScope, receive: http.Receive, state: http.RequestState
+    ) -> tuple[Reply | Stream, Headers]:
+        """What the handler says, and the headers of the limit."""
         state.route = self._route.template
         state.address = self._address(scope, state)
         principal = await self._principal(scope, state)
@@ -84,20 +106,7 @@ class Endpoint:
             arguments["if_match"] = _version(state.headers.get(b"if-match"))
         runtime = self._door.runtime
         ctx = Context(runtime, principal, request_id=state.request_id, request=state)
-        reply = await self._answer(ctx, state, arguments=arguments, body=body)
-        is_head = scope["method"] == "HEAD"
-        if isinstance(reply, Stream):
-            seconds = runtime.settings.server.stream_seconds
-            sender = Sender(state, receive, send)
-            await sender.stream(reply, headers=headers, is_head=is_head, seconds=seconds)
-            return
-        await http.answer(
-            send,
-            reply.status,
-            headers=[*reply.headers, *headers],
-            body=reply.body,
-            is_head=is_head,
-        )
+        return await self._answer(ctx, state, arguments=arguments, body=body), headers
 
     async def _principal(self, scope: http.ASGIScope, state: http.RequestState) -> Principal:
         guard = self._route.guard

@@ -29,7 +29,7 @@ from pymongo.read_concern import ReadConcern
 from pymongo.read_preferences import SecondaryPreferred
 
 from novapulse.core import errors
-from novapulse.core.mongocalls import Duplicate, measured, translate
+from novapulse.core.mongocalls import Duplicate, budget, measured, translate
 from novapulse.core.mongolink import ReadLink
 from novapulse.core.mongorows import Document, Filter, Rows
 
@@ -49,6 +49,7 @@ __all__ = [
     "TenantSession",
     "UpdateMany",
     "UpdateOne",
+    "budget",
     "measured",
     "translate",
 ]

@@ -5,10 +5,13 @@ runs beside it call the driver.
 """
 
 import time
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 from pymongo import errors as mongo_errors
+from pymongo import timeout as driver_timeout
 
 from novapulse.core import errors
 from novapulse.core.telemetry import metrics, tracing
@@ -21,6 +24,37 @@ DUPLICATE = 11000
 NOT_SERVING = frozenset({64, 91, 133, 134, 189, 211, 246, 10107, 11600, 11602, 13435, 13436})
 _AUTHENTICATION_FAILED = 18
 _DISK_FULL = frozenset({14031, 28})  # OutOfDiskSpace, and WiredTiger's ENOSPC
+_LEAST_SECONDS = 0.05
+# With 1.5 s a call and 0.5 s to give up a transaction: a refusal within 2.3 s.
+_CALLS_IN_A_BUDGET = 1.2
+
+
+class _Budget:
+    """What the calls of one request may still wait, all together; one alone, `call_seconds`."""
+
+    __slots__ = ("call_seconds", "left_seconds")
+
+    def __init__(self, call_seconds: float) -> None:
+        self.call_seconds = call_seconds
+        self.left_seconds = _CALLS_IN_A_BUDGET * call_seconds
+
+
+_budget: ContextVar[_Budget | None] = ContextVar("budget", default=None)
+
+
+@contextmanager
+def budget(call_seconds: float) -> Iterator[_Budget]:
+    """The calls inside share little more than one may take: many slow ones must not add up.
+
+    Only time spent waiting for MongoDB counts, not a client that sends slowly or a password
+    that is being hashed.
+    """
+    shared = _Budget(call_seconds)
+    token = _budget.set(shared)
+    try:
+        yield shared
+    finally:
+        _budget.reset(token)
 
 
 class Duplicate(errors.Conflict):
@@ -72,7 +106,7 @@ def _index_name(details: Mapping[str, Any] | None) -> str:
 
 async def measured(collection: str, operation: str, call: Awaitable[T]) -> T:
     """Await one driver call: its duration is recorded, its errors are ours."""
-    started = time.perf_counter()
+    started, shared = time.perf_counter(), _budget.get()
     try:
         with tracing.span(
             f"{operation} {collection}",
@@ -81,8 +115,19 @@ async def measured(collection: str, operation: str, call: Awaitable[T]) -> T:
             db_collection_name=collection,
             db_operation_name=operation,
         ):
-            return await call
+            return await (call if shared is None else _within(shared, call))
     except mongo_errors.PyMongoError as error:
         raise translate(error) from error
     finally:
-        metrics.db_query(collection, operation).observe(time.perf_counter() - started)
+        took = time.perf_counter() - started
+        if shared is not None:
+            shared.left_seconds -= took
+        metrics.db_query(collection, operation).observe(took)
+
+
+async def _within(shared: _Budget, call: Awaitable[T]) -> T:
+    """Nearly all requests have most of it left: then the client's own limit is the nearer one."""
+    if shared.left_seconds >= shared.call_seconds:
+        return await call
+    with driver_timeout(max(shared.left_seconds, _LEAST_SECONDS)):
+        return await call

@@ -6,6 +6,7 @@ planned again meets the run that is there.
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 import msgspec
 import structlog
@@ -26,7 +27,15 @@ from novapulse.workflows.store import AllWorkflows
 
 log = structlog.get_logger("workflows")
 _DUE_AT_ONCE = 500
-Planned = tuple[str, str, RunRecord]  # company, request, run
+
+
+class Planned(NamedTuple):
+    """A run with what its job carries on from its event."""
+
+    company_id: str
+    request_id: str
+    run: RunRecord
+    trace: str | None = None
 
 
 async def plan_runs(runtime: Runtime, events: Sequence[EventRow]) -> list[Document]:
@@ -42,9 +51,13 @@ async def plan_runs(runtime: Runtime, events: Sequence[EventRow]) -> list[Docume
         if workflows := by_company.get(event.company_id):
             context = {**starting.event_context(event), "input": {}}
             runs = (_run(one, event, context) for one in workflows if _listens(one, event))
-            wanted += [(event.company_id, event.request_id, run) for run in runs if run is not None]
+            wanted += [
+                Planned(event.company_id, event.request_id, run, event.trace)
+                for run in runs
+                if run is not None
+            ]
     admitted = await _admitted(runtime, wanted)
-    await AllRuns(runtime.db).insert_missing([(company_id, run) for company_id, _, run in admitted])
+    await AllRuns(runtime.db).insert_missing([(one.company_id, one.run) for one in admitted])
     return _jobs(runtime, admitted)
 
 
@@ -58,11 +71,11 @@ async def start_scheduled(runtime: Runtime, *, now: datetime) -> int:
         context = {"scheduledAt": at, "input": {}}
         run_id = derived_id("wfr", _stamp(at), workflow.id)
         run = starting.new_run(workflow, run_id=run_id, at=now, origin=origin, context=context)
-        planned.append((company_id, run_id, _with_job(run)))
+        planned.append(Planned(company_id, run_id, _with_job(run)))
     if not planned:
         return 0
     runs = AllRuns(runtime.db)
-    await runs.insert_missing([(company_id, run) for company_id, _, run in planned])
+    await runs.insert_missing([(one.company_id, one.run) for one in planned])
     await runs.insert_jobs(_jobs(runtime, planned))
     runtime.bell.ring("workflow")
     for _, at, workflow in due:
@@ -116,19 +129,19 @@ async def _admitted(runtime: Runtime, wanted: Sequence[Planned]) -> list[Planned
     most = runtime.settings.workflows.max_runs_per_minute
     minutes: dict[tuple[str, datetime], list[Planned]] = {}
     for planned in wanted:
-        run = planned[2]
+        run = planned.run
         minutes.setdefault((run.workflow_id, starting.minute_of(run.created_at)), []).append(
             planned
         )
     admitted: list[Planned] = []
     for (workflow_id, minute), group in minutes.items():
-        deep = [one for one in group if one[2].depth > MAX_DEPTH]
-        good = [one for one in group if one[2].depth <= MAX_DEPTH]
+        deep = [one for one in group if one.run.depth > MAX_DEPTH]
+        good = [one for one in group if one.run.depth <= MAX_DEPTH]
         before = await AllRuns(runtime.db).count_in(
             minute,
             workflow_id,
-            company_id=group[0][0],
-            but=[run.id for _, _, run in good],
+            company_id=group[0].company_id,
+            but=[one.run.id for one in good],
             limit=most,
         )
         room = max(0, most - before)
@@ -142,8 +155,10 @@ async def _admitted(runtime: Runtime, wanted: Sequence[Planned]) -> list[Planned
 
 
 def _cut(runtime: Runtime, planned: Planned, *, reason: str) -> Planned:
-    company_id, request_id, run = planned
-    log.warning("workflow.cut", workflowId=run.workflow_id, companyId=company_id, reason=reason)
+    run = planned.run
+    log.warning(
+        "workflow.cut", workflowId=run.workflow_id, companyId=planned.company_id, reason=reason
+    )
     minute, now = starting.minute_of(run.created_at), runtime.clock()
     skipped = msgspec.structs.replace(
         run,
@@ -155,19 +170,20 @@ def _cut(runtime: Runtime, planned: Planned, *, reason: str) -> Planned:
         finished_at=now,
         expires_at=now + timedelta(days=runtime.settings.workflows.run_keep_days),
     )
-    return company_id, request_id, skipped
+    return planned._replace(run=skipped)
 
 
 def _jobs(runtime: Runtime, planned: Sequence[Planned]) -> list[Document]:
     jobs = [
         NewJob(
             kind="workflow.run",
-            payload={"run_id": run.id},
-            company_id=company_id,
-            request_id=request_id,
-            id=run.job_id,
+            payload={"run_id": one.run.id},
+            company_id=one.company_id,
+            request_id=one.request_id,
+            id=one.run.job_id,
+            trace=one.trace,
         )
-        for company_id, request_id, run in planned
-        if run.state is RunState.PENDING
+        for one in planned
+        if one.run.state is RunState.PENDING
     ]
     return [runtime.job_row(job) for job in jobs]

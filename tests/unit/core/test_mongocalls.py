@@ -1,45 +1,33 @@
-"""What the driver's errors mean to us."""
+"""The time that MongoDB's calls may take: each alone, and those of a request together."""
 
-from typing import Any
+from pymongo import _csot
 
-import pytest
-from pymongo import errors as mongo_errors
-
-from novapulse.core import errors
-from novapulse.core.mongocalls import Duplicate, translate
-
-DUPLICATE = {"code": 11000, "errmsg": "E11000 duplicate key error index: open_key dup key: …"}
+from novapulse.core.mongocalls import budget, measured
 
 
-def batch(**details: Any) -> mongo_errors.BulkWriteError:
-    return mongo_errors.BulkWriteError({"writeErrors": [], "writeConcernErrors": [], **details})
+async def limit() -> float | None:
+    """What the driver is told that it may take; None: the client's own limit."""
+    return _csot.remaining()
 
 
-@pytest.mark.parametrize("code", [64, 91, 134, 211, 246, 11600, 13435])
-def test_a_server_that_starts_or_stops_is_unavailable_however_it_says_so(code: int) -> None:
-    said = {"code": code, "errmsg": "…"}
-    ways = [
-        mongo_errors.OperationFailure("…", code=code),
-        batch(writeErrors=[said]),
-        batch(writeConcernErrors=[said]),
-    ]
-    assert [type(translate(error)) for error in ways] == [errors.Unavailable] * 3
+async def test_a_call_outside_a_request_has_the_limit_of_the_client():
+    assert await measured("tasks", "find", limit()) is None
 
 
-def test_a_duplicate_names_its_index_alone_and_in_a_batch() -> None:
-    alone = mongo_errors.DuplicateKeyError("…", code=11000, details=DUPLICATE)
-    for error in (alone, batch(writeErrors=[DUPLICATE])):
-        found = translate(error)
-        assert isinstance(found, Duplicate)
-        assert found.index == "open_key"
+async def test_quick_calls_of_a_request_keep_the_limit_of_the_client():
+    with budget(60.0):
+        for _ in range(3):
+            assert await measured("tasks", "find", limit()) is None
 
 
-def test_a_full_disk_is_told_apart() -> None:
-    assert isinstance(translate(batch(writeErrors=[{"code": 14031}])), errors.StorageFull)
-
-
-def test_what_nobody_expected_stays_what_it_is() -> None:
-    surprise = mongo_errors.OperationFailure("…", code=9)
-    with pytest.raises(mongo_errors.OperationFailure) as raised:
-        translate(surprise)
-    assert raised.value is surprise
+async def test_calls_that_waited_leave_less_to_those_that_follow():
+    with budget(60.0) as shared:
+        shared.left_seconds = 20.0
+        first = await measured("tasks", "find", limit())
+        shared.left_seconds = -1.0
+        last = await measured("tasks", "find", limit())
+    assert first is not None
+    assert 10.0 < first <= 20.0
+    assert last is not None
+    assert last <= 0.05
+    assert await measured("tasks", "find", limit()) is None
