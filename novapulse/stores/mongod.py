@@ -12,6 +12,8 @@ _SMALLEST_OPLOG_MB = 990
 # A crash loses what was written in so many milliseconds without asking for the journal.
 # We always ask, and mongod then flushes at once: less waking up, the same latency.
 _JOURNAL_MILLISECONDS = 500
+# Ours take far less than a second; mongod looks for older ones in half that time.
+_LONGEST_TRANSACTION_SECONDS = 6
 
 _HEADER = struct.Struct("<iiii")
 _OP_MSG = 2013
@@ -44,6 +46,9 @@ def mongod_process(layout: StoreLayout, program: Path, *, cache_gb: float) -> St
         *("--setParameter", "diagnosticDataCollectionEnabled=false"),
         # Old versions of rows are not kept for reads of the past: queues change their rows fast.
         *("--setParameter", "minSnapshotHistoryWindowInSeconds=0"),
+        # mongod does not end the transaction of a process that was killed: what it had written,
+        # the leader's lease for one, would be closed to everybody for the default's minute.
+        *("--setParameter", f"transactionLifetimeLimitSeconds={_LONGEST_TRANSACTION_SECONDS}"),
     ]
     return StoreProcess(
         argv=tuple(argv),

@@ -63,6 +63,7 @@ class Member:
             *("--replSet", SET_NAME, "--keyFile", str(key)),
             *("--wiredTigerCacheSizeGB", "0.25", "--oplogSize", "990", "--quiet"),
             *("--setParameter", "diagnosticDataCollectionEnabled=false"),
+            *("--setParameter", "transactionLifetimeLimitSeconds=6"),
         )
         return replace(
             embedded,

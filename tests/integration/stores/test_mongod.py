@@ -1,6 +1,8 @@
 """The embedded mongod: its first start, its later ones, and what is closed."""
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -54,6 +56,28 @@ def test_after_the_bootstrap_transactions_work(layout: StoreLayout, start: Start
     with connect(layout, MongoRole.API) as client, client.start_session() as session:
         session.with_transaction(lambda tx: client.novapulse.rows.insert_one({"a": 1}, session=tx))
         assert client.novapulse.rows.count_documents({}) == 1
+
+
+# Kills itself in the middle of a transaction that has written to the row.
+_KILLED = """
+import os, signal, sys
+from pymongo import MongoClient
+client = MongoClient(sys.argv[1])
+session = client.start_session()
+session.start_transaction()
+client.novapulse.rows.update_one({"_id": "lease"}, {"$set": {"owner": "dead"}}, session=session)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_process_had_begun_to_write_is_soon_free(stores: RunningStores):
+    with MongoClient[dict[str, Any]](stores.mongo_uri, timeoutMS=20_000) as client:
+        rows = client.novapulse.rows
+        rows.insert_one({"_id": "lease", "owner": "nobody"})
+        argv = [sys.executable, "-c", _KILLED, stores.mongo_uri]
+        assert subprocess.run(argv, timeout=20, check=False).returncode == -9
+        found = rows.find_one_and_update({"_id": "lease"}, {"$set": {"owner": "heir"}})
+        assert found == {"_id": "lease", "owner": "nobody"}
 
 
 def test_a_second_bootstrap_changes_nothing(layout: StoreLayout, start: Start):
