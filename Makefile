@@ -39,8 +39,14 @@ run: setup ## Run NovaPulse in ./var
 # Each worker has stores and an appliance of its own; a file's tests stay together.
 WORKERS ?= 2
 
+# What kills processes under load wants the machine for itself. With ARGS, all is one run.
 test: setup ## Run the unit, integration and end-to-end tests (WORKERS=N at a time)
-	@exec $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+ifdef ARGS
+	@exec $(BIN)/python -m pytest $(ARGS)
+else
+	@failed=; $(BIN)/python -m pytest tests/chaos || failed=1; \
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --ignore tests/chaos || failed=1; test -z "$$failed"
+endif
 
 CHECKS := 'ruff check --quiet .' 'ruff format --check --quiet .' 'mypy --no-error-summary' \
   'lint-imports --no-cache --no-logo' 'pytest --quiet tests/unit/test_house.py'

@@ -17,7 +17,7 @@ from pymongo import MongoClient
 
 from novapulse.alerts.rules import RULES
 from novapulse.alerts.service import Watch, names_of
-from novapulse.backup.store import BACKUPS
+from novapulse.backup.store import BACKUPS, Deed
 from novapulse.core.telemetry import scrape
 from novapulse.core.telemetry.scrape import Labels, Sample
 from tests.support.appliance import Appliance, Client, appliance_in_temporary_root
@@ -207,7 +207,9 @@ def test_backups_that_are_old_fire(scene: Scene, tmp_path: Path):
     before = scene.scrape()
     with MongoClient[dict[str, Any]](scene.stores.mongo_uri) as client:
         long_ago = {"$dateSubtract": {"startDate": "$$NOW", "unit": "day", "amount": 50}}
-        client["faults"][BACKUPS].update_many({}, [{"$set": {"at": long_ago}}])
+        for deed in (Deed.CREATED, Deed.VERIFIED, Deed.DRILLED):
+            change = [{"$set": {"at": long_ago}}]
+            client["faults"][BACKUPS].update_one({"_id": str(deed)}, change, upsert=True)
     scene.wait_for("novapulse_backup_age_seconds", above=86_400)
     check(scene, before, {"BackupStale", "BackupUnverified"}, tmp_path)
 
