@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
+from pymongo import AsyncMongoClient
 from pymongo import errors as mongo_errors
 from pymongo import timeout as driver_timeout
 
@@ -65,6 +66,14 @@ class Duplicate(errors.Conflict):
         self.index = index
 
 
+class EarlyConnection(errors.Unavailable):
+    """The pool lent a connection that was made before the server knew its replica set.
+
+    It refuses every transaction for as long as it lives, and the pool lends the one that was
+    used last: it has to be replaced.
+    """
+
+
 def translate(error: mongo_errors.PyMongoError) -> errors.Error:
     """Our error for the driver's: who can do something about it decides the class."""
     if error.has_error_label("TransientTransactionError"):
@@ -80,9 +89,9 @@ def translate(error: mongo_errors.PyMongoError) -> errors.Error:
         if codes & NOT_SERVING or error.has_error_label("RetryableWriteError"):
             return errors.Unavailable("The database is starting or stopping; try again shortly")
     if isinstance(error, mongo_errors.ConfigurationError):
-        # "Sessions are not supported by this deployment": what the driver concludes from the
-        # first words of a server that has just come back.
-        return errors.Unavailable("The database is starting or stopping; try again shortly")
+        # "Sessions are not supported by this deployment": what the driver concluded of a
+        # connection from the first words of a server that had just come back.
+        return EarlyConnection("The database is starting or stopping; try again shortly")
     if error.timeout or isinstance(
         error, mongo_errors.ConnectionFailure | mongo_errors.WaitQueueTimeoutError
     ):
@@ -102,6 +111,15 @@ def _index_name(details: Mapping[str, Any] | None) -> str:
     rows = (details or {}).get("writeErrors") or [details or {}]
     message = str(rows[0].get("errmsg", ""))
     return message.partition("index: ")[2].partition(" ")[0]
+
+
+async def replace_connections(client: AsyncMongoClient[Any]) -> None:
+    """Let new connections take the place of all; who has one borrowed keeps it until its end.
+
+    The driver does so by itself only when a server goes away.
+    """
+    for server in client._topology._servers.values():
+        await server.pool.reset_without_pause()
 
 
 async def measured(collection: str, operation: str, call: Awaitable[T]) -> T:

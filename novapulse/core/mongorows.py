@@ -5,7 +5,7 @@ Only `core.mongo` makes `Rows`; everybody else gets them from its sessions.
 
 from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, TypeVar
 
 from pymongo import ReturnDocument
 from pymongo import errors as mongo_errors
@@ -13,9 +13,15 @@ from pymongo import timeout as driver_timeout
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.collection import AsyncCollection
 
-from novapulse.core.mongocalls import DUPLICATE, measured
+from novapulse.core.mongocalls import (
+    DUPLICATE,
+    EarlyConnection,
+    measured,
+    replace_connections,
+)
 from novapulse.core.mongolink import ReadLink
 
+T = TypeVar("T")
 Document = dict[str, Any]
 Filter = Mapping[str, Any]
 # What a read may name and still take the link; the driver's other options have forms of its own.
@@ -85,9 +91,16 @@ class Rows:
             raise ValueError("a change must not replace the row as a whole")
         return change
 
+    async def _measured(self, operation: str, call: Awaitable[T]) -> T:
+        try:
+            return await measured(self._name, operation, call)
+        except EarlyConnection:
+            await replace_connections(self._collection.database.client)
+            raise
+
     async def find_one(self, where: Filter, **options: Any) -> Document | None:
         call = self._find_one(self._scoped(where), options)
-        return await measured(self._name, "find_one", call)
+        return await self._measured("find_one", call)
 
     async def find(
         self, where: Filter, *, sort: Sequence[tuple[str, int]] = (), limit: int, **options: Any
@@ -95,7 +108,7 @@ class Rows:
         """At most `limit` rows: there is no unbounded read."""
         call = self._find(self._scoped(where), sort=sort, limit=limit, options=options)
         with self._patience():
-            return await measured(self._name, "find", call)
+            return await self._measured("find", call)
 
     async def _find_one(self, where: Document, options: Document) -> Document | None:
         if self._link is not None and options.keys() <= _PLAIN_OPTIONS:
@@ -129,7 +142,7 @@ class Rows:
             self._scoped(where), session=self._session, limit=limit, **options
         )
         with self._patience():
-            return await measured(self._name, "count", call)
+            return await self._measured("count", call)
 
     def _patience(self) -> AbstractContextManager[None]:
         """How long the reads inside may take, where that is not what all operations may."""
@@ -138,40 +151,40 @@ class Rows:
 
     async def insert(self, document: Document) -> None:
         call = self._collection.insert_one({**document, **self._scope}, session=self._session)
-        await measured(self._name, "insert", call)
+        await self._measured("insert", call)
 
     async def insert_many(self, documents: Sequence[Document]) -> None:
         """All or, in a transaction, none of them."""
         rows = [{**document, **self._scope} for document in documents]
         call = self._collection.insert_many(rows, session=self._session, ordered=True)
-        await measured(self._name, "insert_many", call)
+        await self._measured("insert_many", call)
 
     async def insert_missing(self, documents: Sequence[Document]) -> None:
         """Insert the rows whose keys are new and leave the others: a repeat is harmless."""
         rows = [{**document, **self._scope} for document in documents]
         call = self._collection.insert_many(rows, session=self._session, ordered=False)
-        await measured(self._name, "insert_missing", _tolerate_duplicates(call))
+        await self._measured("insert_missing", _tolerate_duplicates(call))
 
     async def update_one(self, where: Filter, change: Any, **options: Any) -> int:
         """How many rows matched (0 or 1)."""
         call = self._collection.update_one(
             self._scoped(where), self._guarded(change), session=self._session, **options
         )
-        return (await measured(self._name, "update", call)).matched_count
+        return (await self._measured("update", call)).matched_count
 
     async def update_many(self, where: Filter, change: Any, **options: Any) -> int:
         """How many rows were changed."""
         call = self._collection.update_many(
             self._scoped(where), self._guarded(change), session=self._session, **options
         )
-        return (await measured(self._name, "update_many", call)).modified_count
+        return (await self._measured("update_many", call)).modified_count
 
     async def replace(self, where: Filter, document: Document) -> int:
         """How many rows matched (0 or 1)."""
         call = self._collection.replace_one(
             self._scoped(where), {**document, **self._scope}, session=self._session
         )
-        return (await measured(self._name, "replace", call)).matched_count
+        return (await self._measured("replace", call)).matched_count
 
     async def find_and_update(
         self, where: Filter, change: Any, *, upsert: bool = False
@@ -184,7 +197,7 @@ class Rows:
             session=self._session,
             return_document=ReturnDocument.AFTER,
         )
-        return await measured(self._name, "find_and_update", call)
+        return await self._measured("find_and_update", call)
 
     async def bulk(self, requests: Sequence[Any]) -> int:
         """Driver write models, unordered, in one round trip; how many rows matched.
@@ -194,23 +207,22 @@ class Rows:
         if self._scope:
             raise ValueError("a bulk write can not be bound to a company")
         call = self._collection.bulk_write(requests, ordered=False, session=self._session)
-        return (await measured(self._name, "bulk", call)).matched_count
+        return (await self._measured("bulk", call)).matched_count
 
     async def aggregate(self, pipeline: Sequence[Document], **options: Any) -> list[Document]:
         if self._scope and any(_LEAVING & stage.keys() for stage in pipeline):
             raise ValueError("a company's pipeline must not reach into other collections")
         stages = [{"$match": self._scope}, *pipeline] if self._scope else list(pipeline)
-        cursor = await measured(
-            self._name,
+        cursor = await self._measured(
             "aggregate",
             self._collection.aggregate(stages, session=self._session, **options),
         )
-        return await measured(self._name, "aggregate", cursor.to_list())
+        return await self._measured("aggregate", cursor.to_list())
 
     async def delete_one(self, where: Filter) -> int:
         call = self._collection.delete_one(self._scoped(where), session=self._session)
-        return (await measured(self._name, "delete", call)).deleted_count
+        return (await self._measured("delete", call)).deleted_count
 
     async def delete_many(self, where: Filter) -> int:
         call = self._collection.delete_many(self._scoped(where), session=self._session)
-        return (await measured(self._name, "delete_many", call)).deleted_count
+        return (await self._measured("delete_many", call)).deleted_count

@@ -6,11 +6,12 @@ from datetime import datetime
 
 import msgspec
 
+from novapulse.core import wire
 from novapulse.core.context import Runtime
-from novapulse.core.events import EventRow, matches
+from novapulse.core.events import EVENTS, EventRow, matches
 from novapulse.core.ids import derived_id
 from novapulse.core.jobs.kinds import Priority
-from novapulse.core.jobs.rows import NewJob, Policy
+from novapulse.core.jobs.rows import JobRow, NewJob, Policy
 from novapulse.core.mongo import Document
 from novapulse.deliveries import answers
 from novapulse.deliveries.model import Delivery, DeliveryState, Trigger
@@ -65,6 +66,33 @@ async def plan_deliveries(runtime: Runtime, events: Sequence[EventRow]) -> list[
         if delivery.state is DeliveryState.PENDING
     ]
     return jobs + await _late_releases(runtime, log, wanted)
+
+
+async def plan_again(runtime: Runtime, jobs: Sequence[JobRow]) -> dict[str, Document]:
+    """Event id to `body` and `createdAt`, written anew as far as the events are kept.
+
+    A server that died after our first writes and before the one that vouches for them may come
+    back so soon that the driver repeats only the latter: then jobs are there without the rest.
+    """
+    log = DeliveryLog(runtime)
+    found = await runtime.db.platform(EVENTS).find(
+        {"_id": {"$in": sorted({job.payload["event_id"] for job in jobs})}}, limit=len(jobs)
+    )
+    events = {row["_id"]: wire.convert(row, EventRow) for row in found}
+    bodies = {event.id: event.body() for event in events.values()}
+    if not bodies:
+        return {}
+    await log.keep_bodies(bodies)
+    planned = [
+        (job.company_id, _delivery(event, {"_id": job.payload["webhook_id"]}))
+        for job in jobs
+        if (event := events.get(job.payload["event_id"])) and job.company_id
+    ]
+    await log.add_deliveries(planned)
+    return {
+        event_id: {"body": body, "createdAt": events[event_id].created_at}
+        for event_id, body in bodies.items()
+    }
 
 
 def _delivery(event: EventRow, webhook: Document) -> Delivery:

@@ -118,6 +118,10 @@ class DeliveryLedger(LaneLedger):
             return jobs
         try:
             found = await store.bodies(self._events, ids)
+            if len(found) < len(ids):
+                missing = set(ids) - found.keys()
+                lost = [job for job in jobs if job.payload.get("event_id") in missing]
+                found |= await planner.plan_again(self._runtime, lost)
         except errors.Unavailable:
             self._doubtful += {job.claim for job in jobs}  # else they wait for their lease to lapse
             raise

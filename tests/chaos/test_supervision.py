@@ -132,7 +132,8 @@ def is_ready(appliance: Appliance) -> bool:
     connection = http.client.HTTPConnection(appliance.address, timeout=5)
     try:
         connection.request("GET", "/api/v1/health/ready")
-        return connection.getresponse().status == 200
+        with connection.getresponse() as answer:
+            return answer.status == 200
     except (OSError, http.client.HTTPException):
         return False
     finally:

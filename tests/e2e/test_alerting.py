@@ -94,7 +94,8 @@ def firing_in(address: str) -> set[str]:
     connection = http.client.HTTPConnection(address, timeout=5)
     try:
         connection.request("GET", "/api/v1/alerts")
-        alerts = json.load(connection.getresponse())["data"]["alerts"]
+        with connection.getresponse() as answer:
+            alerts = json.load(answer)["data"]["alerts"]
     except (OSError, http.client.HTTPException, ValueError):  # it starts
         return set()
     finally:

@@ -70,8 +70,8 @@ class KeepAliveClient(threading.Thread):
         else:
             body = json.dumps({"title": "under load"})
             connection.request("POST", "/api/v1/tasks", body, self._headers)
-        response = connection.getresponse()
-        content = response.read()
+        with connection.getresponse() as response:
+            content = response.read()
         self.statuses[response.status] += 1
         if response.status == 201:
             self.task_ids.append(json.loads(content)["id"])

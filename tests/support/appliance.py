@@ -95,9 +95,9 @@ class Client:
         connection = http.client.HTTPConnection(self._appliance.address, timeout=15)
         try:
             connection.request(method, f"/api/v1{path}", content, sent)
-            response = connection.getresponse()
-            got = {name.lower(): value for name, value in response.getheaders()}
-            return Answer(response.status, got, response.read())
+            with connection.getresponse() as response:  # closed also when it is cut off
+                got = {name.lower(): value for name, value in response.getheaders()}
+                return Answer(response.status, got, response.read())
         finally:
             connection.close()
 

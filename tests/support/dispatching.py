@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from ipaddress import ip_network
 from typing import Any
 
+import msgspec
 from pymongo.errors import PyMongoError
 
 from novapulse.core.access import Principal, Role
@@ -171,6 +172,7 @@ class House:
 
     runtime: Runtime
     owners: Any = field(default_factory=lambda: itertools.count(1))
+    sequences: Any = field(default_factory=lambda: itertools.count(1))
 
     @property
     def db(self) -> Database:
@@ -247,22 +249,15 @@ class House:
                 actor={},
                 resource_id="",
                 data={"task": {"text": text}},
-                sequence=sequence,
+                sequence=next(self.sequences),
             )
-            for sequence in range(1, number + 1)
+            for _ in range(number)
         ]
 
     async def plan(self, events: Sequence[EventRow]) -> None:
+        planned = {"isPlanned": True, "isSealed": True}
         rows = [
-            {
-                "_id": event.id,
-                "companyId": event.company_id,
-                "type": event.type,
-                "createdAt": event.created_at,
-                "isPlanned": True,
-                "isSealed": True,
-            }
-            for event in events
+            {**msgspec.to_builtins(event, builtin_types=(datetime,)), **planned} for event in events
         ]
         await self.db.platform(EVENTS).insert_many(rows)
         jobs = await planner.plan_deliveries(self.runtime, events)

@@ -146,3 +146,26 @@ async def test_a_redis_that_forgets_hangs_or_restarts_lets_requests_pass_in_time
             pytest.fail("Redis is back, and no request is counted")
     finally:
         await cache.close()
+
+
+async def test_a_connection_from_before_the_server_was_ready_is_replaced(
+    stores: RunningStores,
+) -> None:
+    """Such a one refuses transactions for good, and the pool would lend it again and again."""
+    db = database(stores)
+    try:
+        await db.platform("things").insert({"_id": 1})
+        for server in db.client._topology._servers.values():
+            assert len(server.pool.conns) == 1
+            server.pool.conns[0].supports_sessions = False
+        with pytest.raises(Unavailable, match="starting"):
+            await insert_in_transaction(db, 2)
+        await insert_in_transaction(db, 3)
+        assert await db.platform("things").count({}, limit=9) == 2
+    finally:
+        await db.close()
+
+
+async def insert_in_transaction(db: Database, number: int) -> None:
+    async with db.transaction() as session:
+        await db.platform("things", session).insert({"_id": number})
