@@ -113,6 +113,14 @@ def _index_name(details: Mapping[str, Any] | None) -> str:
     return message.partition("index: ")[2].partition(" ")[0]
 
 
+def remaining_seconds(call_seconds: float) -> float:
+    """How long a call that may take `call_seconds` may take inside the budget, if there is one."""
+    shared = _budget.get()
+    if shared is None or shared.left_seconds >= call_seconds:
+        return call_seconds
+    return max(shared.left_seconds, _LEAST_SECONDS)
+
+
 async def replace_connections(client: AsyncMongoClient[Any]) -> None:
     """Let new connections take the place of all; who has one borrowed keeps it until its end.
 
@@ -145,7 +153,8 @@ async def measured(collection: str, operation: str, call: Awaitable[T]) -> T:
 
 async def _within(shared: _Budget, call: Awaitable[T]) -> T:
     """Nearly all requests have most of it left: then the client's own limit is the nearer one."""
-    if shared.left_seconds >= shared.call_seconds:
+    seconds = remaining_seconds(shared.call_seconds)
+    if seconds == shared.call_seconds:
         return await call
-    with driver_timeout(max(shared.left_seconds, _LEAST_SECONDS)):
+    with driver_timeout(seconds):
         return await call

@@ -21,7 +21,7 @@ from pymongo import errors as mongo_errors
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.server_selectors import writable_server_selector
 
-from novapulse.core.mongocalls import NOT_SERVING
+from novapulse.core.mongocalls import NOT_SERVING, remaining_seconds
 from novapulse.core.pipeline import Pipeline
 from novapulse.core.tasks import end_all
 
@@ -100,7 +100,8 @@ class ReadLink:
 
     async def _ask(self, pipeline: Pipeline[Message], command: Document) -> Document | None:
         """The answer, if it is a good one."""
-        command["maxTimeMS"] = round(self._timeout_seconds * 1000)
+        seconds = remaining_seconds(self._timeout_seconds)
+        command["maxTimeMS"] = round(seconds * 1000)
         if concern := self._database.read_concern.document:
             command["readConcern"] = concern
         command["$db"] = self._database.name
@@ -108,7 +109,9 @@ class ReadLink:
         document = bson.encode(command)
         head = _HEAD.pack(_HEAD.size + len(document), number, 0, _OP_MSG, 0, 0)
         try:
-            answered, body = await pipeline.ask(head + document)
+            asked = pipeline.ask(head + document)
+            is_short = seconds < self._timeout_seconds
+            answered, body = await (asyncio.wait_for(asked, seconds) if is_short else asked)
         except TimeoutError as error:
             raise mongo_errors.NetworkTimeout("no answer in time") from error
         except ConnectionError:

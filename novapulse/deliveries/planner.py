@@ -6,9 +6,8 @@ from datetime import datetime
 
 import msgspec
 
-from novapulse.core import wire
 from novapulse.core.context import Runtime
-from novapulse.core.events import EVENTS, EventRow, matches
+from novapulse.core.events import EventRow, matches
 from novapulse.core.ids import derived_id
 from novapulse.core.jobs.kinds import Priority
 from novapulse.core.jobs.rows import JobRow, NewJob, Policy
@@ -75,10 +74,7 @@ async def plan_again(runtime: Runtime, jobs: Sequence[JobRow]) -> dict[str, Docu
     back so soon that the driver repeats only the latter: then jobs are there without the rest.
     """
     log = DeliveryLog(runtime)
-    found = await runtime.db.platform(EVENTS).find(
-        {"_id": {"$in": sorted({job.payload["event_id"] for job in jobs})}}, limit=len(jobs)
-    )
-    events = {row["_id"]: wire.convert(row, EventRow) for row in found}
+    events = await log.events(sorted({job.payload["event_id"] for job in jobs}))
     bodies = {event.id: event.body() for event in events.values()}
     if not bodies:
         return {}

@@ -9,9 +9,10 @@ from typing import Any
 
 import msgspec
 
+from novapulse.core import wire
 from novapulse.core.context import Runtime
 from novapulse.core.documents import from_document, to_document
-from novapulse.core.events import EVENTS
+from novapulse.core.events import EVENTS, EventRow
 from novapulse.core.jobs.kinds import Queue
 from novapulse.core.jobs.ledger import HELD, LEASE
 from novapulse.core.jobs.rows import JOBS
@@ -111,6 +112,13 @@ class DeliveryLog:
         """`(company id, delivery)` each; one that is there already stays as it is."""
         documents = [self.row(company_id, delivery) for company_id, delivery in rows]
         await self._swift_deliveries.insert_missing(documents)
+
+    async def events(self, event_ids: Sequence[str]) -> dict[str, EventRow]:
+        """By id, those that are still kept."""
+        found = await self._db.platform(EVENTS).find(
+            {"_id": {"$in": list(event_ids)}}, limit=len(event_ids)
+        )
+        return {row["_id"]: wire.convert(row, EventRow) for row in found}
 
     async def keep_bodies(self, bodies: Mapping[str, bytes]) -> None:
         """Store payloads once: every attempt and replay sends these bytes."""

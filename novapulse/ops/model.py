@@ -11,6 +11,8 @@ from novapulse.core.events import Event, event
 from novapulse.core.jobs.rows import JobRow
 from novapulse.core.jobs.states import State
 
+_Kind = Annotated[str, msgspec.Meta(pattern=r"^[a-z_]+\.[a-z_]+(?!\n)$", max_length=80)]
+
 
 class HealthReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """`checks` and what follows are for those who may see them only."""
@@ -88,9 +90,9 @@ class JobQuery(
     msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True
 ):
     limit: Annotated[int, msgspec.Meta(ge=1, le=200)] = paging.DEFAULT_LIMIT
-    cursor: Annotated[str, msgspec.Meta(pattern=r"^job_[0-9a-z]{26}$")] | None = None
+    cursor: Annotated[str, msgspec.Meta(pattern=r"^job_[0-9a-z]{26}(?!\n)$")] | None = None
     state: State | None = None
-    kind: Annotated[str, msgspec.Meta(pattern=r"^[a-z_]+\.[a-z_]+$", max_length=80)] | None = None
+    kind: _Kind | None = None
     since: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
 
 
@@ -100,7 +102,7 @@ class BulkQuery(
     """`state` has to be named: nothing is done to a whole queue by leaving something out."""
 
     state: State
-    kind: Annotated[str, msgspec.Meta(pattern=r"^[a-z_]+\.[a-z_]+$", max_length=80)] | None = None
+    kind: _Kind | None = None
     since: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
     dry_run: bool = False
 

@@ -9,16 +9,18 @@ from msgspec import UNSET, UnsetType
 from novapulse.core import errors, paging
 from novapulse.core.access import Role, Scope
 from novapulse.core.events import Event, event
+from novapulse.core.fields import ObjectId
 from novapulse.identity.model import Command, Company, Email, Name, User
 
 # No role of a company: the operator's is given on the command line only.
 CompanyRole = Literal["company_admin", "manager", "user"]
 AccountStatus = Literal["active", "disabled"]
 CompanyStatus = Literal["active", "suspended"]
-ObjectId = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{24}$")]
 Limit = Annotated[int, msgspec.Meta(ge=1, le=200)]
 Cursor = Annotated[str, msgspec.Meta(max_length=128)]
-Prefix = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]*$")]
+Prefix = Annotated[
+    str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]*(?!\n)$")
+]
 MAX_API_TOKENS = 50
 
 

@@ -10,6 +10,7 @@ from novapulse.core import ratelimit
 from novapulse.core.documents import new_object_id
 from novapulse.core.errors import Unavailable
 from novapulse.core.mongo import Database, Rows
+from novapulse.core.mongocalls import budget
 from novapulse.core.redis import Cache
 from novapulse.core.settings.rates import Rate
 from tests.support.stores import RunningStores
@@ -109,6 +110,25 @@ async def test_a_mongod_that_hangs_or_restarts_costs_a_bounded_wait(
                 except Unavailable:
                     pass
                 await asyncio.sleep(0.05)
+    finally:
+        await db.close()
+
+
+@pytest.mark.chaos
+async def test_a_read_waits_no_longer_than_its_request_may(private_stores: RunningStores) -> None:
+    db = database(private_stores, timeout_seconds=10.0)
+    try:
+        rows = await linked(db)
+        private_stores.mongod.pause()
+        began = time.monotonic()
+        try:
+            with budget(10.0) as shared:
+                shared.left_seconds = 0.2
+                with pytest.raises(Unavailable):
+                    await rows.find({}, limit=1)
+        finally:
+            private_stores.mongod.resume()
+        assert time.monotonic() - began < 5.0
     finally:
         await db.close()
 
