@@ -54,7 +54,7 @@ CHECKS := 'ruff check --quiet .' 'ruff format --check --quiet .' 'mypy --no-erro
 check: setup ## Lint, formatting, types, import contracts, house rules
 	@failed=; for check in $(CHECKS); do echo "$$check"; $(BIN)/$$check || failed=1; done; test -z "$$failed"
 
-bench: setup ## Measure; prints figures, asserts nothing about time
+bench: setup ## Measure and print figures, as ratios where a peer exists
 	@exec $(BIN)/python -m pytest -s --timeout=0 tests/benchmarks $(ARGS)
 
 bench-api: setup ## Set the task endpoints beside NestJS (needs node, npm and wrk)
