@@ -12,11 +12,21 @@ os.environ.pop("LD_LIBRARY_PATH", None)
 if _libraries:
     os.environ["LD_LIBRARY_PATH"] = _libraries
 
-if "--multiprocessing-fork" in sys.argv[1:2] or "-c" in sys.argv[-2:-1]:
-    # A worker of a process pool, or what tidies up after one, which ends with `-c CODE`.
-    from multiprocessing import freeze_support
+# A worker of a pool does not run this file again.
+globals().pop("__file__", None)
+
+if sys.argv[1:2] == ["--multiprocessing-fork"]:
+    from multiprocessing.spawn import freeze_support
 
     freeze_support()
+elif sys.argv[-2:-1] == ["-c"]:
+    # Perhaps what tidies up after a pool, which asks for a Python.
+    _words = sys.argv[-1].replace("(", " ").replace(")", "").split()
+    if _words[:4] == ["from", "multiprocessing.resource_tracker", "import", "main;main"]:
+        from multiprocessing.resource_tracker import main as tidy
+
+        tidy(int(_words[4]))
+        sys.exit()
 
 from novapulse.cli import main  # noqa: E402  # the environment is put right before anything else
 

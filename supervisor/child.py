@@ -1,16 +1,18 @@
 """The child's side of supervision: its link to the supervisor and the listeners it inherits.
 
 The link carries JSON lines up (`{"ready": {...}}`, `{"beat": true}`, `{"status": "..."}`,
-`{"replace": "why"}`) and down (what the program tells its children, each with a `number`
-that the child repeats in `{"took": number}` when it has followed it). Its end means that
-the supervisor is gone. Nothing here blocks or minds a supervisor that is gone; without
-one, `Link.from_environ()` is None and the program runs alone.
+`{"replace": "why"}`, `{"offers": [role, ...]}`) and down (what the program tells its
+children, each with a `number` that the child repeats in `{"took": number}` when it has
+followed it). Its end means that the supervisor is gone. Nothing here blocks or minds a
+supervisor that is gone; without one, `Link.from_environ()` is None and the program runs
+alone.
 """
 
 import os
 import socket
 from collections.abc import Callable, Mapping, MutableMapping
 
+from supervisor.beats import next_moment
 from supervisor.lines import LineBuffer, decode_frame, encode_frame
 from supervisor.prctl import set_parent_death_signal
 
@@ -76,6 +78,10 @@ class Link:
     def ask_replacement(self, reason: str) -> None:
         """Ask for a new incarnation in this one's place; it may take a while, or not come."""
         self._send(encode_frame({"replace": reason}))
+
+    def offer(self, roles: list[str]) -> None:
+        """As a fork server that still loads, say whom it can be forked into already."""
+        self._send(encode_frame({"offers": roles}))
 
     def took(self, message: Message) -> None:
         """Confirm that a message was followed."""
@@ -146,7 +152,7 @@ async def attend(
     import asyncio
 
     loop = asyncio.get_running_loop()
-    gone = asyncio.Event()
+    gone: asyncio.Future[None] = loop.create_future()
 
     def look() -> None:
         for message in link.receive():
@@ -154,18 +160,22 @@ async def attend(
             link.took(message)
         if link.is_gone():
             loop.remove_reader(link.fileno())
-            gone.set()
+            if not gone.done():
+                gone.set_result(None)
+
+    next_beat: asyncio.Handle
+
+    def beat() -> None:
+        nonlocal next_beat
+        next_beat = loop.call_at(next_moment(loop.time(), link.beat_seconds), beat)
+        link.beat()
+        on_beat()
 
     loop.add_reader(link.fileno(), look)
+    next_beat = loop.call_soon(beat)
     try:
-        while not gone.is_set():
-            link.beat()
-            on_beat()
-            try:
-                async with asyncio.timeout(link.beat_seconds):
-                    await gone.wait()
-            except TimeoutError:
-                pass
+        await gone
         on_gone()
     finally:
+        next_beat.cancel()
         loop.remove_reader(link.fileno())

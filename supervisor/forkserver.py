@@ -12,7 +12,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
 from select import POLLIN, poll
 from typing import Any
@@ -26,6 +26,8 @@ _PATIENCE_SECONDS = 2.0
 _ORDER_LIMIT_BYTES = 64 * 1024
 _MOST_DESCRIPTORS = 64
 _REPARENTING_SECONDS = 0.0005
+# Whoever waits for an offer orders at once.
+_OFFER_SECONDS = 0.05
 _GO = b"go"
 
 
@@ -88,18 +90,23 @@ def order_fork(server: socket.socket, order: Order) -> tuple[int, int]:
         return pid, pidfd
 
 
-def serve(link: Link) -> tuple[str, ...] | None:
+def serve(
+    link: Link, *, offers: Iterable[str] = (), rest: Iterable[object] = ()
+) -> tuple[str, ...] | None:
     """Fork as the supervisor orders, from a process that has loaded what its children need.
+
+    Children of the roles `offers` can be forked at once, all others when what is left to
+    load is: each turn of `rest` loads a part of it.
 
     Returns as fork does: None in the fork server when the supervisor is gone, and in each
     child the `argv` that it is to be, with the child's own environment and descriptors.
     There must be no other thread, no event loop and no connection yet.
     """
-    gc.collect()
-    # What is there now stays for good: looking at it again would only unshare its pages.
-    gc.freeze()
-    link.ready()
-    return _Server(link).run()
+    gc.disable()  # what is loaded stays for good: to look at it would only unshare its pages
+    server = _Server(link)
+    argv = server.load(offers, rest) or server.run()
+    gc.enable()
+    return argv
 
 
 class _Server:
@@ -108,22 +115,42 @@ class _Server:
         self._lines = LineBuffer(_ORDER_LIMIT_BYTES)
         self._descriptors: list[int] = []
 
+        self._waiting = poll()
+        self._waiting.register(link.fileno(), POLLIN)
+        self._is_over = False
+
+    def load(self, offers: Iterable[str], rest: Iterable[object]) -> tuple[str, ...] | None:
+        """Load the `rest`, and between two parts of it fork whom we offered."""
+        if roles := list(offers):
+            self._link.offer(roles)
+            if argv := self._turn(_OFFER_SECONDS):
+                return argv
+        for _ in rest:
+            if argv := self._turn(0):
+                return argv
+        self._link.ready()
+        return None
+
     def run(self) -> tuple[str, ...] | None:
-        waiting = poll()
-        waiting.register(self._link.fileno(), POLLIN)
-        while True:
-            if not waiting.poll(self._link.beat_seconds * 1000):
-                self._link.beat()
-                continue
-            lines = self._receive()
-            if lines is None:
-                return None
-            for line in lines:
-                message = decode_frame(line)
-                if "fork" not in message:
-                    self._link.took(message)
-                elif (argv := self._obey(message["fork"])) is not None:
-                    return argv
+        while not self._is_over:
+            if argv := self._turn(self._link.beat_seconds):
+                return argv
+            self._link.beat()
+        return None
+
+    def _turn(self, seconds: float) -> tuple[str, ...] | None:
+        """Wait for so long at most, and obey what has come; in a child its `argv`."""
+        if not self._waiting.poll(seconds * 1000):
+            return None
+        lines = self._receive()
+        self._is_over = lines is None
+        for line in lines or ():
+            message = decode_frame(line)
+            if "fork" not in message:
+                self._link.took(message)
+            elif (argv := self._obey(message["fork"])) is not None:
+                return argv
+        return None
 
     def _receive(self) -> list[bytes] | None:
         try:
@@ -140,12 +167,11 @@ class _Server:
     def _obey(self, fork: Any) -> tuple[str, ...] | None:
         """Fork a child; its `argv` in that child, None in the fork server."""
         descriptors, self._descriptors = self._descriptors, []
+        gc.freeze()
         go_between = _fork_away()
         if go_between is None:
             for descriptor in descriptors:
                 os.close(descriptor)
-            # A beat as well: a busy fork server is not a silent one.
-            self._link.beat()
             return None
         self._link.close()
         _enter(fork, descriptors, go_between=go_between)

@@ -25,8 +25,8 @@ _BEAT = b'{"beat":true}'
 class Ears:
     """Where an incarnation reports to.
 
-    `asked` is a child's own wish to be replaced, and `took` that it has followed the
-    last thing it was told.
+    `asked` is a child's own wish to be replaced, `took` that it has followed the last
+    thing it was told, and `offered` that it can be forked into others.
     """
 
     event: Callable[[Event], None]
@@ -34,6 +34,7 @@ class Ears:
     ended: Callable[[], None]
     asked: Callable[[str], None]
     took: Callable[[], None]
+    offered: Callable[[], None]
 
 
 class Incarnation:
@@ -49,6 +50,7 @@ class Incarnation:
         self.has_link = spawned.link is not None
         self.told = 0
         self.took = 0
+        self.offers: frozenset[str] = frozenset()
         self._spawned = spawned
         self._reactor = reactor
         self._ears = ears
@@ -170,11 +172,20 @@ class Incarnation:
         if isinstance(took := frame.get("took"), int):
             self.took = took
             self._ears.took()
+        if isinstance(offers := frame.get("offers"), list):
+            self.offers = frozenset(map(str, offers))
+            self._ears.offered()
         ready = frame.get("ready")
         if isinstance(ready, dict) and self._is_own(ready):
             self._ears.event(BecameReady())
+            self._listen_patiently()
         elif frame.get("beat") is True:
             self._ears.event(Heard())
+
+    def _listen_patiently(self) -> None:
+        """From now on it mostly beats, at the same moment as all others do."""
+        if (link := self._spawned.link) is not None:
+            self._reactor.let_wait(link.fileno())
 
     def _is_own(self, ready: dict[str, object]) -> bool:
         """A process that the child forked may hold the link too; it is not the child."""

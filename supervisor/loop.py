@@ -15,6 +15,7 @@ from pathlib import Path
 
 from supervisor.control import ControlServer, Frame, Reply
 from supervisor.desk import Desk, Planner
+from supervisor.headstart import HeadStart
 from supervisor.lock import InstanceLock
 from supervisor.machine import (
     HurryAsked,
@@ -65,7 +66,8 @@ class Supervisor:
     """Keeps the processes of `specs` running from `run()` until an ordered stop.
 
     `listeners` stay the caller's to close; each spawn looks them up anew. `lock` may be held
-    already, so that a program can prepare its state directory under it. `describe` renders
+    already, so that a program can prepare its state directory under it. `head_start` is one
+    of the processes that runs already. `describe` renders
     the supervisor's own log lines; what it makes nothing of is not written.
     """
 
@@ -79,6 +81,7 @@ class Supervisor:
         log: LogSink,
         program: Program | None = None,
         describe: Callable[[Record], bytes] = json_line,
+        head_start: HeadStart | None = None,
     ) -> None:
         check_specs(specs, listeners)
         self._control_path = control_path
@@ -93,7 +96,9 @@ class Supervisor:
             exited=self._tell_exit,
             wishes=self._hear_wish,
         )
-        self._roster = Roster(specs, listeners=listeners, reactor=self._reactor, news=news)
+        self._roster = Roster(
+            specs, listeners=listeners, reactor=self._reactor, news=news, head_start=head_start
+        )
         self._operations = Operations(self._roster, self._reactor, ended=self._operation_ended)
         self._desk = Desk(
             self._roster, self._operations, planners=self._program.planners, say=self._say

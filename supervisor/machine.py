@@ -188,7 +188,7 @@ def advance(spec: ProcessSpec, slot: Slot, *, event: Event, now: float) -> Step:
             met = replace(slot, needs_met=True)
             return moment.launch(met) if slot.state is State.BLOCKED else (met, ())
         case NeedsLost():
-            return replace(slot, needs_met=False, excused=slot.excused or slot.is_live), ()
+            return moment.lost(slot), ()
         case Refused():
             return moment.replace_child(slot, event.reason)
         case Paused():
@@ -228,6 +228,14 @@ class _Moment:
         if slot.state in (State.STARTING, State.READY):
             return self.drain(renewing, "restart asked")
         return renewing, ()
+
+    def lost(self, slot: Slot) -> Slot:
+        """Whoever ended shortly before its need was seen to be away ended because of it."""
+        since = self.now - self.spec.restart.forgiven_seconds
+        kept = tuple(at for at in slot.exits if at < since)
+        lost = replace(slot, needs_met=False, excused=slot.excused or slot.is_live, exits=kept)
+        is_waiting = slot.state in (State.BACKOFF, State.QUARANTINED)
+        return self.enter(lost, State.BLOCKED) if is_waiting and kept != slot.exits else lost
 
     def drain(self, slot: Slot, verdict: str) -> Step:
         stop = self.spec.stop

@@ -10,6 +10,7 @@ import socket
 import struct
 from collections.abc import Callable
 
+from supervisor.beats import next_moment
 from supervisor.machine import BecameReady, Refused
 from supervisor.reactor import READ, WRITE, Reactor, Timer
 from supervisor.spec import ProbeReadiness
@@ -77,6 +78,8 @@ class ProbeRun:
         self._reactor.watch(
             connection.fileno(), interest, lambda events: self._serve(connection, events)
         )
+        if self._has_answered and interest == READ:
+            self._reactor.let_wait(connection.fileno())
 
     def _serve(self, connection: socket.socket, events: int) -> None:
         try:
@@ -127,6 +130,8 @@ class ProbeRun:
         if self._connection is not None:
             # Silent until the next question; its end is met there.
             self._reactor.unwatch(self._connection.fileno())
-        pause = self._readiness
-        seconds = pause.interval_seconds if self._has_answered else pause.start_interval_seconds
-        self._timer = self._reactor.call_later(seconds, self._ask)
+        now, pause = self._reactor.now(), self._readiness
+        at = now + pause.start_interval_seconds
+        if self._has_answered:
+            at = next_moment(now, pause.interval_seconds)
+        self._timer = self._reactor.call_at(at, self._ask)

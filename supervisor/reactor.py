@@ -12,6 +12,8 @@ READ = selectors.EVENT_READ
 WRITE = selectors.EVENT_WRITE
 
 Watcher = Callable[[int], None]
+# Waking up is dear on an idle machine; what comes so close together is served at once.
+_GATHER_SECONDS = 0.01
 
 
 class Timer:
@@ -41,19 +43,26 @@ class Reactor:
         self._selector = selectors.DefaultSelector()
         self._timers: list[tuple[float, int, Timer]] = []
         self._timer_count = 0
+        self._patient: set[int] = set()
 
     def now(self) -> float:
         return time.monotonic()
 
     def watch(self, fd: int, interest: int, callback: Watcher) -> None:
         """Call back with the ready events; a second call for `fd` replaces the first."""
+        self._patient.discard(fd)
         if fd in self._selector.get_map():
             self._selector.modify(fd, interest, callback)
         else:
             self._selector.register(fd, interest, callback)
 
+    def let_wait(self, fd: int) -> None:
+        """Serve the watched `fd` up to a hundredth of a second late, with what comes meanwhile."""
+        self._patient.add(fd)
+
     def unwatch(self, fd: int) -> None:
         """Forget `fd`, which must still be open; not watched is fine."""
+        self._patient.discard(fd)
         if fd in self._selector.get_map():
             self._selector.unregister(fd)
 
@@ -74,7 +83,7 @@ class Reactor:
         """
         planned = self._next_timer()
         timeout = None if planned is None else max(0.0, planned - self.now())
-        for key, events in self._selector.select(timeout):
+        for key, events in self._select(timeout):
             current = self._selector.get_map().get(key.fd)
             # An earlier callback of this batch may have closed it, or reused its number.
             if current is not None and current.data is key.data:
@@ -82,6 +91,13 @@ class Reactor:
         if planned is not None and self.now() - planned > stall_seconds:
             on_stall(self.now() - planned)
         self._run_timers()
+
+    def _select(self, timeout: float | None) -> list[tuple[selectors.SelectorKey, int]]:
+        ready = self._selector.select(timeout)
+        if ready and all(key.fd in self._patient for key, _ in ready):
+            time.sleep(_GATHER_SECONDS)
+            ready = self._selector.select(0)
+        return ready
 
     def close(self) -> None:
         self._selector.close()

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from supervisor.guard import Guard
+from supervisor.headstart import RUN_VARIABLE, HeadStart, new_instance, new_run
 from supervisor.incarnation import Ears, Incarnation
 from supervisor.machine import (
     Abandon,
@@ -34,7 +35,7 @@ from supervisor.machine import (
 from supervisor.place import Life, Place, Turn, ask, hear, roll, swap_spec
 from supervisor.reactor import Reactor
 from supervisor.seat import Seat, serving_roles
-from supervisor.spawn import RUN_VARIABLE, Fork, exit_reason, spawn
+from supervisor.spawn import Fork, Spawned, exit_reason, spawn
 from supervisor.spec import Drain, ProcessSpec
 
 _CAN_NOT_START = 127
@@ -63,13 +64,15 @@ class Roster:
         listeners: Mapping[str, socket.socket],
         reactor: Reactor,
         news: News,
+        head_start: HeadStart | None = None,
     ) -> None:
         self.seats = [Seat.of(spec) for spec in specs]
         self.is_drained = False
         self._listeners = listeners
         self._reactor = reactor
         self._news = news
-        self._run_token = os.urandom(8).hex()
+        self._head_start = head_start
+        self._run_token = head_start.run if head_start is not None else new_run()
         self._guard = Guard(f"{RUN_VARIABLE}={self._run_token}")
         self._events: deque[tuple[Seat, int | None, Event]] = deque()
         # Lives that start as soon as their fork server has loaded, or has failed to.
@@ -223,18 +226,19 @@ class Roster:
     def _spawn(self, seat: Seat, key: int) -> None:
         spec = next(life.spec for life in seat.place.lives if life.key == key)
         server = self._find_fork_server(spec)
-        if server is not None and server.slot.state is State.STARTING:
+        fork = _find_fork(server, spec.role)
+        if fork is None and server is not None and server.slot.state is State.STARTING:
             self._unborn.append((seat, key))
             return
-        instance = f"{spec.name}.{os.urandom(3).hex()}"
+        instance = new_instance(spec.name)
         seat.spawns += 1
         try:
-            spawned = spawn(
+            spawned = self._take_head_start(spec) or spawn(
                 spec,
                 instance=instance,
                 listeners=self._listeners,
                 run=self._run_token,
-                fork=_find_fork(server),
+                fork=fork,
             )
         except OSError as error:
             reason = f"can not start {spec.argv[0]}: {error.strerror or error}"
@@ -249,11 +253,15 @@ class Roster:
             ended=lambda: self._bury(seat, key, child),
             asked=lambda reason: self._hear_wish(seat, key, reason),
             took=self.touch,
+            offered=self.touch,
         )
         child = Incarnation(spec, spawned, reactor=self._reactor, ears=ears)
         seat.children[key] = child
         if self.is_drained and spec.drain is Drain.BE_TOLD:
             child.tell(drain=True)
+
+    def _take_head_start(self, spec: ProcessSpec) -> Spawned | None:
+        return None if self._head_start is None else self._head_start.take(spec.name)
 
     def _end_later(
         self, seat: Seat, key: int, *, identity: Mapping[str, object], exited: Exited
@@ -296,8 +304,8 @@ class Roster:
                 self.post(NeedsMet() if is_met else NeedsLost(), seat)
 
 
-def _find_fork(server: Seat | None) -> Fork | None:
-    if server is None or server.slot.state is not State.READY or server.child is None:
+def _find_fork(server: Seat | None, role: str) -> Fork | None:
+    if server is None or server.child is None or not server.can_fork(role):
         return None
     return server.child.fork
 

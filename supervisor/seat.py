@@ -55,6 +55,13 @@ class Seat:
         """Whether the whole is not well without it."""
         return self.spec.required and not self.is_retired and not self.is_paused
 
+    def can_fork(self, role: str) -> bool:
+        """Whether what serves here is a fork server that has loaded what `role` needs."""
+        if self.child is None:
+            return False
+        is_loading = self.slot.state is State.STARTING
+        return self.slot.state is State.READY or (is_loading and role in self.child.offers)
+
     def identity(self, key: int | None = None) -> dict[str, object]:
         """Who the life `key`, or the serving one, is: as events name it."""
         child = self.children.get(self.place.serving.key if key is None else key)

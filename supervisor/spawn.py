@@ -9,11 +9,9 @@ from dataclasses import dataclass
 
 from supervisor.child import descriptor_variables
 from supervisor.forkserver import ForkFailed, Order
+from supervisor.headstart import RUN_VARIABLE
 from supervisor.prctl import set_parent_death_signal
 from supervisor.spec import MessageReadiness, ProbeReadiness, ProcessSpec
-
-# In every child's environment, so that even a descendant in a session of its own is found.
-RUN_VARIABLE = "SUPERVISOR_RUN"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -80,7 +80,8 @@ class RestartPolicy:
 
     An exit before it had been ready for `ready_after_seconds` counts: each doubles the
     delay, more than `quarantine_exits` of them in one window leave one try a window.
-    `starts_per_window` bounds every loop, also one of exits that do not count.
+    `starts_per_window` bounds every loop, also one of exits that do not count: those while
+    a need is away, or up to `forgiven_seconds` before that was seen.
     `fatal_first_exit_codes` end the whole supervisor with that code as long as not
     everything was ready once: an admin must see the message instead of a loop.
     """
@@ -92,6 +93,7 @@ class RestartPolicy:
     quarantine_exits: int = 5
     window_seconds: float = 60.0
     starts_per_window: int = 10
+    forgiven_seconds: float = 25.0  # a store that hangs is seen to after 20
     config_exit_code: int = 78
     fatal_first_exit_codes: frozenset[int] = frozenset({78})
 

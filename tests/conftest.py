@@ -21,5 +21,5 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
-    """Coroutine tests run on asyncio, the one loop the program uses."""
+    """Coroutine tests run on asyncio's loop, as the API does; those of consumers on uvloop."""
     return "asyncio"

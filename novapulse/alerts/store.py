@@ -20,7 +20,7 @@ class AlertStore:
         self._rows = db.platform(ALERTS)
 
     async def all(self) -> list[Alert]:
-        found = await self._rows.find({}, sort=(("_id", 1),), limit=_MANY)
+        found = await self._db.brief(ALERTS).find({}, sort=(("_id", 1),), limit=_MANY)
         return [from_document(row, Alert) for row in found]
 
     async def firing(self) -> list[Alert]:

@@ -37,6 +37,9 @@ class Sealer:
     async def seal_waiting(self) -> int:
         """Seal until nothing waits; how many rows. Raises what the stores raise."""
         sealed = 0
+        if not await self._store.any_unsealed():
+            metrics.audit_unsealed.set(0)
+            return 0
         while rows := await self._store.unsealed(self._batch, but=self._stuck_companies()):
             sealed += await self.seal(rows)
         metrics.audit_unsealed.set(await self._store.count_unsealed())

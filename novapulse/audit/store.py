@@ -106,6 +106,12 @@ class AuditStore:
             where["companyId"] = {"$nin": list(but)}
         return await self._events.find(where, sort=_OLDEST_FIRST, limit=limit, hint=_UNSEALED)
 
+    async def any_unsealed(self) -> bool:
+        """Whether there is one at all; less than a count costs."""
+        rows = self._db.brief(EVENTS)
+        where = {"isSealed": False}
+        return bool(await rows.find(where, limit=1, hint=_UNSEALED, projection={"_id": 1}))
+
     async def count_unsealed(self, company_id: str | None = None) -> int:
         """Those that the pump still has, too; at most 100,000."""
         where: Document = {"isSealed": False}

@@ -8,7 +8,6 @@ import fcntl
 import hashlib
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -19,7 +18,7 @@ import msgspec
 
 from novapulse.backup.model import Backup, Label
 from novapulse.core.errors import AlreadyRunning, NotFound, StorageFull, Unavailable
-from novapulse.core.health import MIN_FREE_BYTES, MIN_FREE_SHARE
+from novapulse.core.room import is_low
 
 _NAME = re.compile(r"novapulse-(\d{8}T\d{6}Z)(-\d+)?\.(tar\.enc|tar)")
 _STAMP = "%Y%m%dT%H%M%SZ"
@@ -138,8 +137,7 @@ class Shelf:
 
     def require_room(self) -> None:
         """Raises StorageFull before the disk is so full that the database would stop writing."""
-        usage = shutil.disk_usage(self.directory)
-        if usage.free < max(MIN_FREE_BYTES, MIN_FREE_SHARE * usage.total):
+        if is_low(self.directory):
             raise StorageFull(f"The disk of {self.directory} is nearly full")
 
     def _free(self, at: datetime, suffix: str) -> Path:

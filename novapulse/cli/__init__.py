@@ -1,5 +1,5 @@
 """The command line: parse → service → print. `--help` imports no framework."""
 
-from novapulse.cli.program import main
+from novapulse.cli.start import main
 
 __all__ = ["main"]

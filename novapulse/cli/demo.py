@@ -1,6 +1,5 @@
 """`novapulse demo`."""
 
-import asyncio
 import os
 import subprocess
 import time
@@ -139,7 +138,7 @@ def _flags(location: Location) -> tuple[str, ...]:
 @contextmanager
 def _child(*words: str, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
     """Another of our own verbs, beyond the reach of a Ctrl-C; ended in order afterwards."""
-    from novapulse.processes.specs import own_program
+    from novapulse.processes.starting import own_program
 
     with subprocess.Popen(own_program(*words), start_new_session=True, **options) as child:
         try:
@@ -149,6 +148,8 @@ def _child(*words: str, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def _play(location: Location, start: Start, *, url: str, until: float | None) -> None:
+    import asyncio
+
     from novapulse.cli.session import with_context
     from novapulse.processes import demo
     from novapulse.processes.runtime import outbound_client
@@ -161,11 +162,16 @@ def _play(location: Location, start: Start, *, url: str, until: float | None) ->
             await demo.connect(ctx, made, url=_listen(made, start))
             _introduce(location, made, url=url)
             work = demo.Work(ctx, made)
-            while until is None or time.monotonic() < until:
+            while (until is None or time.monotonic() < until) and not _is_interrupted():
                 click.echo(await work.go_on())
                 await asyncio.sleep(_PAUSE_SECONDS)
         finally:
             await client.aclose()
+
+    def _is_interrupted() -> bool:
+        """Also by a Ctrl-C of which the task did not hear, as `core.tasks.run` tells."""
+        task = asyncio.current_task()
+        return task is not None and task.cancelling() > 0
 
     with_context(location, play)
 

@@ -4,10 +4,12 @@ import sys
 
 import click
 
+from novapulse.cli.colour import painted
 from novapulse.cli.listing import as_json_option, print_document
 from novapulse.cli.options import Location, location_options
 
 _SIGNS = {"ok": "ok", "warn": "look", "bad": "BAD", "skipped": "-"}
+_COLOURS = {"warn": "yellow", "bad": "red"}
 
 
 @click.command()
@@ -29,7 +31,8 @@ def doctor(location: Location, shows_all: bool, as_json: bool) -> None:
         sys.exit(is_bad)
     shown = [one for one in findings if shows_all or one.verdict in ("bad", "warn")]
     for one in shown:
-        click.echo(f"{_SIGNS[one.verdict]:<5} {one.name}: {one.found}")
+        line = f"{_SIGNS[one.verdict]:<5} {one.name}: {one.found}"
+        click.echo(painted(line, _COLOURS.get(one.verdict)))
         for label, text in (("cause", one.cause), ("fix", one.fix)):
             if text:
                 click.echo(f"      {label}: {text}")

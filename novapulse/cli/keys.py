@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from novapulse.cli.confirm import Consent, consent_options
 from novapulse.cli.listing import as_json_option, print_document, print_table
 from novapulse.cli.options import Location, location_options
 from novapulse.cli.talk import say
@@ -96,6 +97,24 @@ def jwt(location: Location, as_json: bool) -> None:
         print_document({"current": key_id})
     else:
         click.echo(f"access tokens are signed by {key_id} now")
+
+
+@keys.command()
+@consent_options
+@location_options
+def adopt(location: Location, consent: Consent) -> None:
+    """Make this appliance's keys those of all who share its database: others do not start any more.
+
+    For when the former ones are lost: what they sealed stays closed.
+    """
+    from novapulse.cli.session import with_context
+    from novapulse.ops import keys as service
+    from novapulse.processes.same_keys import marks
+
+    loaded = location.load()
+    if consent.to("let the keys of this appliance be the right ones"):
+        with_context(location, lambda ctx: service.adopt(ctx, marks(loaded)))
+        click.echo("the keys of this appliance are the right ones now")
 
 
 def _print_bad(values: "Sequence[BadValue]") -> None:

@@ -9,7 +9,13 @@ from novapulse.cli.options import Location, location_options
 @click.command()
 @click.argument("name", metavar="[NAME|ROLE]", required=False)
 @click.option("-f", "--follow", is_flag=True, help="Go on with what is written from now on.")
-@click.option("-n", "--lines", "limit", default=100, show_default=True, help="How many at most.")
+@click.option(
+    *("-n", "--lines", "limit"),
+    type=click.IntRange(min=1),
+    default=100,
+    show_default=True,
+    help="How many at most.",
+)
 @click.option("--request", metavar="ID", help="Only the story of this request, job or delivery.")
 @as_json_option
 @location_options
@@ -33,8 +39,10 @@ def logs(
     files = LogFiles(location.paths().log)
     names = files.matching(name)
     if not names:
-        known = ", ".join(files.names()) or "none yet"
-        raise NotFound(f"There is no log of {name or 'anything'}; there are: {known}")
+        known = ", ".join(files.names())
+        if not known:
+            raise NotFound(f"Nothing was ever logged in {location.paths().log}")
+        raise NotFound(f"There is no log of {name}; there are: {known}")
     found = files.read(names, limit=None if request else limit, holding=request or "")
     if as_json:
         print_document({"lines": [{"name": one.name, "line": one.text} for one in found]})

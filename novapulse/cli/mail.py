@@ -1,6 +1,5 @@
 """`novapulse mail …`: a test message, the spool, and addresses that are not written to."""
 
-import asyncio
 from typing import TYPE_CHECKING
 
 import click
@@ -50,6 +49,8 @@ def test(location: Location, address: str) -> None:
         click.echo(f"no mail server is set: spooled as {message.id}")
         return
     to = recipient(address).addr_spec
+    import asyncio
+
     answer = asyncio.run(_hand_over(mailer.server, composed, to))
     click.echo(f"{mailer.server.place} took it: {answer}")
 
@@ -85,10 +86,15 @@ def list_messages(location: Location, as_json: bool) -> None:
 
 @mail.command()
 @click.argument("message_id")
+@as_json_option
 @location_options
-def show(location: Location, message_id: str) -> None:
+def show(location: Location, message_id: str, as_json: bool) -> None:
     """Print one message as it would be sent."""
-    click.echo(_spool(location).read(message_id), nl=False)
+    text = _spool(location).read(message_id)
+    if as_json:
+        print_document({"id": message_id, "message": text})
+    else:
+        click.echo(text, nl=False)
 
 
 @mail.group()

@@ -28,7 +28,7 @@ def status(location: Location, as_json: bool) -> None:
     state, drifts = schema.look(location.load())
     is_well = state.number == state.known and not drifts
     if as_json:
-        print_document({"ok": is_well, "schema": state, "drift": drifts})
+        print_document({"ok": is_well, "database": state, "drift": drifts})
         sys.exit(0 if is_well else 1)
     click.echo(f"schema {state.number}; this program knows {state.known}")
     for title in state.pending:
@@ -54,6 +54,6 @@ def up(location: Location, as_json: bool) -> None:
     keep_stdout_for_the_result()
     number = schema.bring_up(location.load())
     if as_json:
-        print_document({"schema": number})
+        print_document({"number": number})
     else:
         click.echo(f"schema {number}; all indexes are there")

@@ -1,12 +1,12 @@
-"""How a verb ends: its exit code, and its errors for people or for scripts."""
+"""How a verb ends: its exit code, and its errors for people or for scripts.
+
+Part of every start, also for `--help`: what only an error needs is imported by it.
+"""
 
 import errno
-import json
 import os
 import sys
-import traceback
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -15,7 +15,8 @@ from novapulse.cli.talk import manner
 from novapulse.core.errors import Error
 from novapulse.core.exitcodes import BUG, UNAVAILABLE, exit_code_of
 
-_ABORTED, _INTERRUPTED, _USAGE = 1, 130, 2
+INTERRUPTED = 130
+_ABORTED, _USAGE = 1, 2
 # The status that a problem of this exit code has; 422 for what is wrong in a value or a file.
 _STATUS = {1: 409, 2: 400, 65: 422, 66: 404, 69: 503, 70: 500, 75: 503, 77: 403, 78: 422}
 
@@ -54,7 +55,7 @@ def leave(error: BaseException, *, as_json: bool) -> NoReturn:
             sys.exit(code_of(error))
         case click.Abort():
             is_interrupted = isinstance(error.__cause__, KeyboardInterrupt)
-            sys.exit(_INTERRUPTED if is_interrupted else _ABORTED)
+            sys.exit(INTERRUPTED if is_interrupted else _ABORTED)
         case click.ClickException():
             if not as_json:
                 error.show()
@@ -85,6 +86,9 @@ def ensure_standard_streams() -> None:
 
 
 def _leave_with_bug(error: BaseException, *, as_json: bool) -> NoReturn:
+    import traceback
+    from pathlib import Path
+
     if manner.is_verbose:
         traceback.print_exception(error)
     frames = traceback.extract_tb(error.__traceback__)
@@ -135,6 +139,8 @@ def _tell(text: str, document: Mapping[str, Any], *, as_json: bool) -> None:
 
 
 def _print(document: Mapping[str, Any]) -> None:
+    import json
+
     click.echo(json.dumps(document, ensure_ascii=False))
 
 

@@ -8,42 +8,8 @@ from typing import NoReturn
 import click
 
 from novapulse import __version__
-
-# Verb → module: a verb's module is imported when it is asked for.
-VERBS = {
-    "audit": "audit",
-    "backup": "backup",
-    "check": "check",
-    "company": "company",
-    "completion": "completion",
-    "config": "config",
-    "demo": "demo",
-    "doctor": "doctor",
-    "drain": "drain",
-    "init": "init",
-    "job": "job",
-    "keys": "keys",
-    "logs": "logs",
-    "mail": "mail",
-    "metrics": "metrics",
-    "migrate": "migrate",
-    "process": "process",
-    "queue": "queue",
-    "reload": "reload",
-    "restart": "restart",
-    "run": "run",
-    "scale": "scale",
-    "setup-token": "setup_token",
-    "status": "status",
-    "stop": "stop",
-    "support": "support",
-    "token": "token",
-    "upgrade": "upgrade",
-    "user": "user",
-    "verify-install": "verify_install",
-    "version": "version",
-    "webhook": "webhook",
-}
+from novapulse.cli import outcome
+from novapulse.cli.verbs import ABOUT, VERBS
 
 
 class Program(click.Group):
@@ -53,26 +19,43 @@ class Program(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in VERBS:
             return None
-        module = import_module(f"novapulse.cli.{VERBS[name]}")
-        command: click.Command = getattr(module, VERBS[name])
+        module = VERBS[name][0]
+        command: click.Command = getattr(import_module(f"novapulse.cli.{module}"), module)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.NoSuchCommand as error:  # click looks among loaded ones for the nearest
+            raise click.NoSuchCommand(
+                error.command_name, possibilities=self.list_commands(ctx), ctx=ctx
+            ) from error
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of verbs, for which none of their modules is imported."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(verb, text) for verb, (_, text) in VERBS.items() if text])
 
 
 @click.group(cls=Program)
 @click.version_option(__version__, prog_name="novapulse")
 def program() -> None:
-    """NovaPulse: a self-hosted work-and-webhook platform in one program."""
+    pass
+
+
+program.help = ABOUT
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one verb and exit; what went wrong is three lines on stderr, or a problem document."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    from novapulse.cli import outcome
-
-    outcome.ensure_standard_streams()
     try:
         code = program.main(args=words, prog_name="novapulse", standalone_mode=False)
         outcome.flush_result()
+    except KeyboardInterrupt:
+        sys.exit(outcome.INTERRUPTED)
     except Exception as error:
         if words[:1] == ["process"] and not isinstance(error, click.ClickException):
             raise  # a child's last words belong into the log whole

@@ -29,4 +29,7 @@ def reload(location: Location, dry_run: bool, as_json: bool) -> None:
 
 def print_changes(changes: list[Mapping[str, Any]]) -> None:
     for change in changes:
-        click.echo(f"{change['key']}: {change['before']} → {change['after']} ({change['reload']})")
+        what = f"{change['before']} → {change['after']}"
+        if change["key"].endswith("_file") and change["before"] == change["after"]:
+            what = "what is in it"
+        click.echo(f"{change['key']}: {what} ({change['reload']})")

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from novapulse.cli.colour import painted
 from novapulse.cli.listing import as_json_option, print_document, print_table
 from novapulse.cli.options import Location, location_options
 from novapulse.cli.remote import NotRunning
@@ -14,6 +15,11 @@ from novapulse.cli.remote import NotRunning
 _WATCH_SECONDS = 2.0
 _CLEAR = "\x1b[H\x1b[2J"
 _COLUMNS = ("PROCESS", "STATE", "PID", "RESTARTS", "UPTIME", "MEMORY", "WHY")
+_WELL, _PASSING, _TROUBLED = "green", "yellow", "red"
+_STATE_COLOURS = {
+    **dict.fromkeys(("unhealthy", "backoff", "quarantined", "config_error"), _TROUBLED),
+    **dict.fromkeys(("blocked", "starting", "draining", "stopping"), _PASSING),
+}
 
 
 @click.command()
@@ -61,13 +67,15 @@ def _watch(location: Location) -> None:
 
 def _print(report: Mapping[str, Any]) -> None:
     """First what is wrong and what to do about it, then what it is concluded from."""
-    click.echo(report["headline"])
+    click.echo(painted(report["headline"], _headline_colour(report)))
     if report["next"]:
         click.echo(f"Next: {report['next']}")
     if "processes" not in report:
         return
     click.echo("")
-    print_table(_COLUMNS, [_row(one) for one in report["processes"]])
+    rows = report["processes"]
+    colours = [_STATE_COLOURS.get(one["state"]) for one in rows]
+    print_table(_COLUMNS, [_row(one) for one in rows], colours=colours)
     click.echo("")
     for name, check in report["stores"].items():
         click.echo(f"{name}: {check['status']} {check.get('detail') or ''}".rstrip())
@@ -80,6 +88,12 @@ def _print(report: Mapping[str, Any]) -> None:
         click.echo(f"alert: {alert['name']} since {alert['since']}: {alert['summary']}")
     disk = report["disk"]
     click.echo(f"disk: {disk['status']}, {disk['freeBytes'] / 2**30:.1f} GiB free")
+
+
+def _headline_colour(report: Mapping[str, Any]) -> str:
+    if report.get("state") == "ready":
+        return _PASSING if report["next"] else _WELL
+    return _PASSING if report.get("state") in ("starting", "drained") else _TROUBLED
 
 
 def _row(one: Mapping[str, Any]) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 Leases, due times and expiries use the database's clock instead (`$$NOW`).
 """
 
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -15,6 +16,15 @@ def system_clock() -> datetime:
     """Now, cut to the millisecond that BSON and the API can carry."""
     now = datetime.now(UTC)
     return now.replace(microsecond=now.microsecond // 1000 * 1000)
+
+
+def until_next(seconds: float) -> float:
+    """How long to sleep until the next whole multiple of `seconds`.
+
+    What is done again and again is done at the same moments everywhere: an idle machine
+    wakes up less often. The supervised processes beat then, too.
+    """
+    return seconds - time.monotonic() % seconds
 
 
 def to_utc(moment: datetime) -> datetime:

@@ -124,6 +124,10 @@ class Response(ClientResponse):
 
 
 class _TimedContext(ssl.SSLContext):
+    """Reads the system's authorities with the first connection: most processes make none."""
+
+    _has_authorities = False
+
     def wrap_bio(  # called by asyncio
         self,
         incoming: ssl.MemoryBIO,
@@ -132,6 +136,9 @@ class _TimedContext(ssl.SSLContext):
         server_hostname: str | bytes | None = None,
         session: ssl.SSLSession | None = None,
     ) -> ssl.SSLObject:
+        if not self._has_authorities:
+            self.load_default_certs()
+            self._has_authorities = True
         marks = current_marks.get(None)
         if marks is not None:
             marks.securing = perf_counter()
@@ -141,7 +148,6 @@ class _TimedContext(ssl.SSLContext):
 def tls_context(ca_file: str | None) -> ssl.SSLContext:
     """Verifies against the system's authorities and, if given, those in `ca_file` (PEM)."""
     context = _TimedContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.load_default_certs()
     if ca_file is not None:
         context.load_verify_locations(ca_file)
     context.set_alpn_protocols(["http/1.1"])

@@ -6,7 +6,7 @@ the rows of the change, its event and its jobs commit together or not at all.
 """
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,7 +15,7 @@ from novapulse.core import wire
 from novapulse.core.access import Grant, Principal, Scope
 from novapulse.core.clock import Clock, system_clock
 from novapulse.core.crypto import KeyRing
-from novapulse.core.errors import Invalid, TransientConflict
+from novapulse.core.errors import Invalid, StorageFull, TransientConflict
 from novapulse.core.events import EVENTS, PLATFORM, Cause, Event
 from novapulse.core.events import to_row as event_row
 from novapulse.core.ids import new_id
@@ -32,7 +32,9 @@ from novapulse.core.mongo import (
     Rows,
     TenantSession,
 )
+from novapulse.core.room import Room
 from novapulse.core.telemetry import logs, tracing
+from novapulse.core.turnstile import Turnstile
 
 if TYPE_CHECKING:
     from novapulse.core.http import RequestState
@@ -40,6 +42,9 @@ if TYPE_CHECKING:
     from novapulse.core.settings import Settings
 
 F = TypeVar("F")
+# What is new is refused on a disk that is nearly full; jobs end what was accepted, and the operator
+# at the command line is let through.
+_DOORS_FOR_THE_NEW = frozenset({"api", "workflow"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,7 +284,8 @@ class Context:
         """The company's rows, events and jobs in one commit; an inner use joins the outer one.
 
         Raises TransientConflict when another transaction got in between: nothing
-        was written, and the caller's caller runs the whole use case again.
+        was written, and the caller's caller runs the whole use case again. Raises
+        StorageFull while the disk is nearly full, Unavailable while too much is to be done.
         """
         bound_to = company_id or self.company_id
         if (outer := self._transaction) is not None:
@@ -290,13 +296,21 @@ class Context:
             finally:
                 self._transaction = outer
             return
-        with tracing.span("transaction"):
-            async with self.runtime.db.transaction() as session:
-                tx = Transaction(self, bound_to, session)
-                self._transaction = tx
-                try:
-                    yield tx
-                    await tx.flush()
-                finally:
-                    self._transaction = None
+        self._require_room()
+        turnstile = self.runtime.find_feature(Turnstile)
+        async with nullcontext() if turnstile is None else turnstile.turn():
+            with tracing.span("transaction"):
+                async with self.runtime.db.transaction() as session:
+                    tx = Transaction(self, bound_to, session)
+                    self._transaction = tx
+                    try:
+                        yield tx
+                        await tx.flush()
+                    finally:
+                        self._transaction = None
         tx.ring()
+
+    def _require_room(self) -> None:
+        room = self.runtime.find_feature(Room)
+        if room is not None and room.is_low and self.via in _DOORS_FOR_THE_NEW:
+            raise StorageFull()

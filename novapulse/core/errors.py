@@ -29,12 +29,11 @@ Nothing here knows a status or an exit code: `core.problem` maps the tree to
 HTTP, `core.exitcodes` to exit codes, `core.jobs` to retry or dead.
 """
 
-from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class FieldError:
+# Every start loads this module, also for --help: no dataclass, whose module is dear.
+class FieldError(NamedTuple):
     """One unacceptable value: `path` as in `labels[2]`, `message` for a person."""
 
     path: str

@@ -9,10 +9,9 @@ from typing import Any
 from novapulse.core.context import Runtime
 from novapulse.core.errors import Error
 from novapulse.core.jobs import presence
+from novapulse.core.room import is_low
 
 _FRESH_SECONDS = 1.0
-MIN_FREE_BYTES = 512 * 1024 * 1024
-MIN_FREE_SHARE = 0.05
 _MIN_MEMORY_SHARE = 0.05
 
 Check = dict[str, Any]
@@ -99,6 +98,5 @@ def memory() -> Check:
 
 def disk(directory: Path) -> Check:
     """Degraded when the state directory's disk has under 5 % or 512 MiB left."""
-    usage = shutil.disk_usage(directory)
-    is_low = usage.free < MIN_FREE_BYTES or usage.free < usage.total * MIN_FREE_SHARE
-    return {"status": "degraded" if is_low else "ok", "freeBytes": usage.free}
+    status = "degraded" if is_low(directory) else "ok"
+    return {"status": status, "freeBytes": shutil.disk_usage(directory).free}

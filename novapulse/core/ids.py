@@ -6,16 +6,15 @@ import time
 
 # Crockford's base 32 in lower case: no i, l, o, u.
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_PAIRS = tuple(first + second for first in _ALPHABET for second in _ALPHABET)
 _TIME_CHARACTERS = 10
 _TAIL_BITS = 80
 
 
 def _encode(value: int, length: int) -> str:
-    characters = []
-    for _ in range(length):
-        characters.append(_ALPHABET[value & 31])
-        value >>= 5
-    return "".join(reversed(characters))
+    """The last `length` characters, an even number of them; two at a time."""
+    pairs = [_PAIRS[value >> shift & 1023] for shift in range(5 * length - 10, -1, -10)]
+    return "".join(pairs)
 
 
 def new_id(prefix: str) -> str:

@@ -202,8 +202,8 @@ async def _count(db: Database, number: int, lock: Leadership) -> None:
 async def ensure_indexes(db: Database, indexes: IndexTable) -> None:
     """Build what is missing; an index whose declaration changed is built anew."""
     for collection, declared in indexes.items():
-        for index in declared:
-            await db.build_index(collection, index)
+        if declared:
+            await db.build_indexes(collection, declared)
 
 
 async def drift(db: Database, indexes: IndexTable) -> list[Drift]:

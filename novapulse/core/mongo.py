@@ -9,7 +9,7 @@ sign-in, the job ledger, the event pump).
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from enum import Enum
 
@@ -17,6 +17,7 @@ from bson import Binary, ObjectId
 from bson.codec_options import CodecOptions
 from pymongo import (
     AsyncMongoClient,
+    IndexModel,
     ReadPreference,
     UpdateMany,
     UpdateOne,
@@ -29,9 +30,16 @@ from pymongo.read_concern import ReadConcern
 from pymongo.read_preferences import SecondaryPreferred
 
 from novapulse.core import errors
-from novapulse.core.mongocalls import Duplicate, budget, measured, translate
+from novapulse.core.mongocalls import (
+    Duplicate,
+    budget,
+    measured,
+    spending,
+    translate,
+)
 from novapulse.core.mongolink import ReadLink
 from novapulse.core.mongorows import Document, Filter, Rows
+from novapulse.core.mongowatch import QuietMonitor, look_seldom
 
 # What other modules use of the driver, besides what is declared here.
 __all__ = [
@@ -51,6 +59,7 @@ __all__ = [
     "UpdateOne",
     "budget",
     "measured",
+    "spending",
     "translate",
 ]
 
@@ -102,10 +111,15 @@ class TenantSession:
         )
 
 
+_WARM_CALLS = 8
+
+
 class Database:
     """One process's client; built once, closed once."""
 
     def __init__(self, uri: str, name: str, *, timeout_seconds: float, max_pool_size: int) -> None:
+        # Of a single server there is nothing to follow: who meets its end has it asked again.
+        is_single = "directConnection=true" in uri
         self.client: AsyncMongoClient[Document] = AsyncMongoClient(
             uri,
             tz_aware=True,
@@ -115,9 +129,12 @@ class Database:
             maxPoolSize=max_pool_size,
             serverSelectionTimeoutMS=round(timeout_seconds * 1000),
             connectTimeoutMS=1000,
-            heartbeatFrequencyMS=5000,
+            heartbeatFrequencyMS=10_000 if is_single else 5_000,
+            serverMonitoringMode="poll" if is_single else "auto",
             appname="novapulse",
+            _monitor_class=QuietMonitor,
         )
+        look_seldom(self.client)
         self._timeout_seconds = timeout_seconds
         self.raw = self.client.get_database(
             name,
@@ -153,6 +170,13 @@ class Database:
         """Rows of every company: for what is not one company's own."""
         return self.scoped(collection, {}, session=session, reading=reading)
 
+    def brief(self, collection: str) -> Rows:
+        """Rows of every company, by reads that an index and a limit keep short.
+
+        They take the shared connection, at a quarter of the driver's processor time.
+        """
+        return Rows(self.raw[collection], {}, link=self._link)
+
     def swift(self, collection: str) -> Rows:
         """Rows whose writes are durable only once a later durable write is, which must follow.
 
@@ -187,9 +211,31 @@ class Database:
         if not hello.get("isWritablePrimary"):
             raise errors.Unavailable("The database has no primary at the moment")
 
-    async def build_index(self, collection: str, declared: Document) -> None:
+    async def warm_up(self) -> None:
+        """Connect as often as many requests at once need for a start; without a store, do nothing.
+
+        The first connections of a process are dear (a password is hashed, and the driver makes
+        two at a time): who comes first must not wait for all of them.
+        """
+        await self._link.open()
+        await asyncio.gather(*(self.ping() for _ in range(_WARM_CALLS)), return_exceptions=True)
+
+    async def build_indexes(self, collection: str, declared: Sequence[Document]) -> None:
+        """Make what is missing of the indexes of a collection; one that differs is built anew."""
+        models = [IndexModel(index["keys"], **_options(index)) for index in declared]
+        try:
+            await self.raw[collection].create_indexes(models)
+        except mongo_errors.OperationFailure as error:
+            if error.code not in _INDEX_DIFFERS:
+                raise translate(error) from error
+            for index in declared:
+                await self._build_index(collection, index)
+        except mongo_errors.PyMongoError as error:
+            raise translate(error) from error
+
+    async def _build_index(self, collection: str, declared: Document) -> None:
         """Make one index (`name`, `keys`, options) or replace one that was declared otherwise."""
-        options = {name: value for name, value in declared.items() if name != "keys"}
+        options = _options(declared)
         rows = self.raw[collection]
         try:
             await rows.create_index(declared["keys"], **options)
@@ -240,6 +286,10 @@ class Database:
             async with asyncio.timeout(_CLOSE_SECONDS):
                 await self._link.close()
                 await self.client.close()
+
+
+def _options(index: Document) -> Document:
+    return {name: value for name, value in index.items() if name != "keys"}
 
 
 async def _commit(session: AsyncClientSession) -> None:

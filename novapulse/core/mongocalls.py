@@ -24,6 +24,9 @@ DUPLICATE = 11000
 # time; 134 and 246: nothing is known to be at a majority yet.
 NOT_SERVING = frozenset({64, 91, 133, 134, 189, 211, 246, 10107, 11600, 11602, 13435, 13436})
 _AUTHENTICATION_FAILED = 18
+# "saslContinue must follow saslStart": seen once, of a new connection on a busy machine. Another
+# connection is let in.
+_HANDSHAKE_BROKE = 17
 _DISK_FULL = frozenset({14031, 28})  # OutOfDiskSpace, and WiredTiger's ENOSPC
 _LEAST_SECONDS = 0.05
 # With 1.5 s a call and 0.5 s to give up a transaction: a refusal within 2.3 s.
@@ -58,6 +61,17 @@ def budget(call_seconds: float) -> Iterator[_Budget]:
         _budget.reset(token)
 
 
+@contextmanager
+def spending() -> Iterator[None]:
+    """What is waited inside, for others who wait for MongoDB, counts as waiting for it."""
+    started, shared = time.perf_counter(), _budget.get()
+    try:
+        yield
+    finally:
+        if shared is not None:
+            shared.left_seconds -= time.perf_counter() - started
+
+
 class Duplicate(errors.Conflict):
     """A unique index refused the row; `index` is its name."""
 
@@ -86,6 +100,8 @@ def translate(error: mongo_errors.PyMongoError) -> errors.Error:
             return errors.StorageFull()
         if _AUTHENTICATION_FAILED in codes:
             return errors.Unavailable("The database does not accept our name and password")
+        if _HANDSHAKE_BROKE in codes:
+            return errors.Unavailable("The database broke off a sign-in; try again shortly")
         if codes & NOT_SERVING or error.has_error_label("RetryableWriteError"):
             return errors.Unavailable("The database is starting or stopping; try again shortly")
     if isinstance(error, mongo_errors.ConfigurationError):

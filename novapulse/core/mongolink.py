@@ -47,6 +47,7 @@ class ReadLink:
         self._timeout_seconds = timeout_seconds
         self._pipeline: Pipeline[Message] | None = None
         self._keeping: asyncio.Task[None] | None = None
+        self._opened = asyncio.Event()
         self._not_before = 0.0
         self._ids = itertools.count(1)
 
@@ -69,17 +70,25 @@ class ReadLink:
         Options go into the command as they are. Raises NetworkTimeout, ExecutionTimeout.
         """
         pipeline = self._ready()
-        if pipeline is None or not 0 < limit <= _MOST_ROWS:
+        if pipeline is None or limit <= 0:
             return None
         command: Document = {"find": collection, "filter": where}
         if sort:
             command["sort"] = dict(sort)
-        command |= {"limit": limit, "batchSize": limit + 1, **options}
+        most = min(limit, _MOST_ROWS + 1)  # one too many tells that there are more
+        command |= {"limit": most, "batchSize": most + 1, **options}
         reply = await self._ask(pipeline, command)
         if reply is None or reply["cursor"]["id"]:
             return None
         rows: list[Document] = reply["cursor"]["firstBatch"]
-        return rows
+        return rows if len(rows) <= _MOST_ROWS else None
+
+    async def open(self) -> None:
+        """Connect now rather than with the first read; returns when it has, or can not."""
+        if self._ready() is None and self._keeping is not None:
+            opened = asyncio.create_task(self._opened.wait())
+            await asyncio.wait((opened, self._keeping), return_when=asyncio.FIRST_COMPLETED)
+            await end_all((opened,))
 
     async def close(self) -> None:
         self._not_before = math.inf
@@ -95,7 +104,7 @@ class ReadLink:
                 # Not in the asker's context: its deadline and its trace are its own.
                 self._keeping = asyncio.create_task(self._keep(), context=contextvars.Context())
             return None
-        is_busy = pipeline.waiting >= _MOST_WAITING or pipeline.is_stuck(_STUCK_SECONDS)
+        is_busy = pipeline.waiting >= _MOST_WAITING or pipeline.is_stuck
         return None if is_busy else pipeline
 
     async def _ask(self, pipeline: Pipeline[Message], command: Document) -> Document | None:
@@ -141,11 +150,16 @@ class ReadLink:
                 transport = connection.conn.get_conn.transport
                 try:
                     self._pipeline = Pipeline(
-                        transport, Messages().feed, timeout_seconds=self._timeout_seconds
+                        transport,
+                        Messages().feed,
+                        timeout_seconds=self._timeout_seconds,
+                        patience_seconds=_STUCK_SECONDS,
                     )
+                    self._opened.set()
                     await self._pipeline.lost
                 finally:
                     self._pipeline = None
+                    self._opened.clear()
                     await connection.close_conn(None)
         except mongo_errors.PyMongoError:  # whoever asks the driver is told
             return

@@ -5,7 +5,6 @@ holds more of a receiver than is worth keeping. Where a request may go is
 decided by `core.networks`, at the connect (`core.connector`).
 """
 
-import asyncio
 import math
 import socket
 from collections.abc import Mapping
@@ -20,6 +19,7 @@ from yarl import URL
 
 from novapulse import __version__
 from novapulse.core.connector import Connector, NameResolver, Response, refusal, tls_context
+from novapulse.core.deadlines import Deadlines
 from novapulse.core.errors import Invalid
 from novapulse.core.exchange import (
     Marks,
@@ -105,6 +105,7 @@ class OutboundClient:
         resolver: AbstractResolver | None = None,
     ) -> None:
         self._policy = policy
+        self._deadlines = Deadlines()
         self._options = options = options or OutboundOptions()
         self._resolver = resolver or NameResolver(options.dns_timeout_seconds)
         self._is_proxied = options.egress_proxy is not None
@@ -149,7 +150,7 @@ class OutboundClient:
         marks = Marks(is_proxied=self._is_proxied)
         token = current_marks.set(marks)
         try:
-            async with asyncio.timeout(request.timeout_seconds):
+            with self._deadlines.within(request.timeout_seconds):
                 return await self._exchange(request, marks)
         # Not chained: aiohttp's errors hold the URL, and it may hold a secret.
         except Invalid as error:

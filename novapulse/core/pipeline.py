@@ -26,6 +26,7 @@ class Pipeline(asyncio.Protocol, Generic[Answer]):
         feed: Callable[[bytes], Sequence[Answer]],
         *,
         timeout_seconds: float,
+        patience_seconds: float = 0.025,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._transport = transport
@@ -33,7 +34,11 @@ class Pipeline(asyncio.Protocol, Generic[Answer]):
         self._timeout_seconds = timeout_seconds
         self._waiting: deque[tuple[float, asyncio.Future[Answer]]] = deque()
         self._outbox: list[bytes] = []
-        self._moved_at = 0.0
+        # Whether somebody waits, and nothing came for so long though we looked.
+        self.is_stuck = False
+        self._patience_seconds = patience_seconds
+        self._patience: asyncio.TimerHandle | None = None
+        self._has_moved = False
         self._watch: asyncio.TimerHandle | None = None
         self._reason: type[OSError] = ConnectionResetError
         self.lost: asyncio.Future[None] = self._loop.create_future()
@@ -51,10 +56,6 @@ class Pipeline(asyncio.Protocol, Generic[Answer]):
         """How many answers are to come."""
         return len(self._waiting)
 
-    def is_stuck(self, seconds: float) -> bool:
-        """Whether somebody waits, and nothing has come for so long."""
-        return bool(self._waiting) and self._loop.time() - self._moved_at > seconds
-
     def ask(self, request: bytes) -> "asyncio.Future[Answer]":
         """Send with all that is asked in this turn of the loop.
 
@@ -66,13 +67,15 @@ class Pipeline(asyncio.Protocol, Generic[Answer]):
             return answer
         now = self._loop.time()
         if not self._waiting:
-            self._moved_at = now
+            self._has_moved = True
         self._waiting.append((now, answer))
         self._outbox.append(request)
         if len(self._outbox) == 1:
             self._loop.call_soon(self._send)
         if self._watch is None:
             self._watch = self._loop.call_later(self._timeout_seconds, self._look)
+        if self._patience is None:
+            self._patience = self._loop.call_later(self._patience_seconds, self._judge)
         return answer
 
     def abort(self, reason: type[OSError] = ConnectionResetError) -> None:
@@ -95,12 +98,13 @@ class Pipeline(asyncio.Protocol, Generic[Answer]):
             if not waiter.done():
                 waiter.set_result(answer)
         if answers:
-            self._moved_at = self._loop.time()
+            self._has_moved, self.is_stuck = True, False
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._fail_all()
-        if self._watch is not None:
-            self._watch.cancel()
+        for timer in (self._watch, self._patience):
+            if timer is not None:
+                timer.cancel()
         if not self.lost.done():
             self.lost.set_result(None)
         self._former.connection_lost(exc)
@@ -120,6 +124,18 @@ class Pipeline(asyncio.Protocol, Generic[Answer]):
             self.abort(TimeoutError)
         else:
             self._watch = self._loop.call_later(left, self._look)
+
+    def _judge(self) -> None:
+        """By a timer, before which the loop reads: it finds no silence that is a busy loop's own.
+
+        By the clock alone a turn that took long made the server look slow, and everybody took
+        the dear way.
+        """
+        self._patience = None
+        self.is_stuck = bool(self._waiting) and not self._has_moved
+        self._has_moved = False
+        if self._waiting:
+            self._patience = self._loop.call_later(self._patience_seconds, self._judge)
 
     def _fail_all(self) -> None:
         while self._waiting:

@@ -5,6 +5,8 @@ seconds since 1970; here a parameter is what its type says and nothing else.
 """
 
 import re
+from collections.abc import Mapping
+from functools import cache
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -24,7 +26,7 @@ class QueryReader:
 
     def __init__(self, kind: type[msgspec.Struct] | None) -> None:
         self._kind = kind
-        self._types = _scalars(kind) if kind is not None else {}
+        self._types = scalars(kind) if kind is not None else {}
 
     def read(self, query: bytes) -> Any:
         """The struct; raises Invalid."""
@@ -72,7 +74,8 @@ def _text(raw: bytes, path: str) -> str:
     return text
 
 
-def _scalars(kind: type[msgspec.Struct]) -> dict[str, type[inspect.Type]]:
+@cache
+def scalars(kind: type[msgspec.Struct]) -> Mapping[str, type[inspect.Type]]:
     """The types of the parameters that are not written as they are."""
     described = inspect.type_info(kind)
     assert isinstance(described, inspect.StructType)  # noqa: S101  # by the annotation

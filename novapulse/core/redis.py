@@ -7,6 +7,7 @@ stopped server.
 
 import asyncio
 import hashlib
+import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -18,8 +19,10 @@ import hiredis
 
 # redis-py loads OpenTelemetry for numbers that we count ourselves: 2.5 MiB in every process.
 _telemetry: Any = sys.modules.setdefault("opentelemetry", None)  # type: ignore[arg-type]  # None: not to be had
-import redis.asyncio as redis_asyncio  # noqa: E402 - see above
+import redis as redis_blocking  # noqa: E402 - see above
+import redis.asyncio as redis_asyncio  # noqa: E402 - likewise
 from redis.asyncio.retry import Retry  # noqa: E402 - likewise
+from redis.asyncio.sentinel import Sentinel  # noqa: E402 - likewise
 from redis.backoff import NoBackoff  # noqa: E402 - likewise
 from redis.exceptions import RedisError  # noqa: E402 - likewise
 
@@ -27,15 +30,19 @@ if _telemetry is None:
     del sys.modules["opentelemetry"]
 
 from novapulse.core.pipeline import Pipeline  # noqa: E402 - likewise
+from novapulse.core.settings.stores import Sentinels, sentinels_in  # noqa: E402 - likewise
 from novapulse.core.tasks import end_all  # noqa: E402 - likewise
 from novapulse.core.telemetry import metrics  # noqa: E402 - likewise
 
-__all__ = ["Breaker", "Cache", "RedisError", "Script", "ScriptCall"]
+__all__ = ["Breaker", "Cache", "RedisError", "Script", "ScriptCall", "blocking_client"]
 
 T = TypeVar("T")
 _FAILURES_TO_OPEN = 3
 _OPEN_SECONDS = 2.0
 _UNKNOWN_SCRIPT = "NOSCRIPT"
+_NO_MASTER = "READONLY"
+# A master whose machine is gone says nothing: whoever only listens to it notices by this.
+_KEEPALIVE = {socket.TCP_KEEPIDLE: 5, socket.TCP_KEEPINTVL: 2, socket.TCP_KEEPCNT: 3}
 
 
 class Breaker:
@@ -81,15 +88,19 @@ class Cache:
     """A process's Redis client. Every call may fail: callers go on without it."""
 
     def __init__(self, url: str, *, timeout_seconds: float) -> None:
-        self._client: Any = redis_asyncio.Redis.from_url(
-            url,
-            socket_timeout=timeout_seconds,
-            socket_connect_timeout=timeout_seconds,
-            retry=Retry(NoBackoff(), 0),
-            health_check_interval=0,
-        )
+        options: dict[str, Any] = {"retry": Retry(NoBackoff(), 0), "health_check_interval": 0}
+        self._sentinel: Sentinel | None = None
+        if sentinels := sentinels_in(url):
+            limit = timeout_seconds
+            self._sentinel = _sentinel(Sentinel, sentinels, timeout_seconds=limit, **options)
+            self._client: Any = self._sentinel.master_for(sentinels.service)
+        else:
+            options |= _limits(timeout_seconds)
+            self._client = redis_asyncio.Redis.from_url(url, **options)
         self.breaker = Breaker()
         self._timeout_seconds = timeout_seconds
+        # Where the master is has to be asked first.
+        self._open_seconds = timeout_seconds * (2 if sentinels else 1)
         # Scripts have a connection of their own, which all calls share.
         self._pipeline: Pipeline[Any] | None = None
         self._connection: Any = None
@@ -118,8 +129,10 @@ class Cache:
     async def ping(self) -> bool:
         return await self._call("ping", self._client.ping) is not None
 
-    async def publish(self, channel: str) -> None:
-        await self._call("publish", lambda: self._client.publish(channel, b"1"))
+    async def publish(self, channel: str) -> bool:
+        """Whether Redis took it."""
+        sent = await self._call("publish", lambda: self._client.publish(channel, b"1"))
+        return sent is not None
 
     async def run_script(self, script: "Script", call: "ScriptCall") -> Any | None:
         """The script's answer, or None when Redis is away.
@@ -153,6 +166,8 @@ class Cache:
                 self._failed()
             return None
         if isinstance(answer, Exception):
+            if _NO_MASTER in str(answer):  # a failover has made it one that follows
+                pipeline.abort()
             self._failed()
             return None
         self.breaker.succeeded()
@@ -168,7 +183,7 @@ class Cache:
         await self._hang_up()
         connection = self._client.connection_pool.make_connection()
         try:
-            async with asyncio.timeout(self._timeout_seconds):
+            async with asyncio.timeout(self._open_seconds):
                 await connection.connect()
             self._connection = connection
         except (RedisError, OSError):
@@ -210,6 +225,42 @@ class Cache:
             await end_all((self._opening,))
         await self._hang_up()
         await self._client.aclose()
+        if self._sentinel is not None:
+            await self._sentinel.aclose()
+
+
+def blocking_client(url: str, *, timeout_seconds: float) -> Any:
+    """A client for code without an event loop, of redis-py's own kind."""
+    if sentinels := sentinels_in(url):
+        kind = redis_blocking.Sentinel
+        asked = _sentinel(kind, sentinels, timeout_seconds=timeout_seconds)
+        return asked.master_for(sentinels.service)
+    return redis_blocking.Redis.from_url(url, **_limits(timeout_seconds))
+
+
+def _sentinel(kind: Any, sentinels: Sentinels, *, timeout_seconds: float, **options: Any) -> Any:
+    """One after the other is asked, all of them within the time."""
+    each = timeout_seconds / len(sentinels.places)
+    return kind(
+        sentinels.places,
+        sentinel_kwargs={
+            "username": sentinels.own_username or None,
+            "password": sentinels.own_password or None,
+            **_limits(each),
+            **options,
+        },
+        db=sentinels.database,
+        username=sentinels.username or None,
+        password=sentinels.password or None,
+        socket_keepalive=True,
+        socket_keepalive_options=_KEEPALIVE,
+        **_limits(timeout_seconds),
+        **options,
+    )
+
+
+def _limits(seconds: float) -> dict[str, Any]:
+    return {"socket_timeout": seconds, "socket_connect_timeout": seconds}
 
 
 class Replies:

@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import Coroutine, Generator, Iterable
-from typing import Any
+from typing import Any, TypeVar
 
+T = TypeVar("T")
 _AGAIN_SECONDS = 0.2
 
 
@@ -21,6 +22,28 @@ async def end_all(tasks: Iterable[asyncio.Task[Any]], *, within_seconds: float =
         for task in pending:
             task.cancel()
         _, pending = await asyncio.wait(pending, timeout=_AGAIN_SECONDS)
+
+
+def run(coroutine: Coroutine[Any, Any, T]) -> T:
+    """`asyncio.run` whose Ctrl-C is not lost; for what only reads.
+
+    asyncio turns it into one cancellation, and with Python 3.11 a driver that has just sent its
+    question does not hear of it (`asyncio.wait_for` returns the result instead).
+    """
+    is_interrupted = False
+
+    async def main() -> T:
+        nonlocal is_interrupted
+        try:
+            return await coroutine
+        finally:
+            task = asyncio.current_task()
+            is_interrupted = task is not None and task.cancelling() > 0
+
+    result = asyncio.run(main())
+    if is_interrupted:
+        raise KeyboardInterrupt
+    return result
 
 
 def begin(coroutine: Coroutine[Any, Any, object]) -> "_Rest | None":

@@ -10,6 +10,9 @@ from novapulse.core.events import Event, event
 from novapulse.subscriptions.model import Webhook
 
 MOST_RECOVERED_DAYS = 14
+# What receivers may count on. The limits of the fields keep every event of ours below it.
+MAX_BODY_BYTES = 256 * 1024
+TOO_LARGE = f"the event is larger than {MAX_BODY_BYTES // 1024} KiB"
 
 
 class DeliveryState(StrEnum):

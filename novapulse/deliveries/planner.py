@@ -1,6 +1,5 @@
 """From events to deliveries: every webhook that asked gets one, exactly once planned."""
 
-import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -10,12 +9,14 @@ from novapulse.core.context import Runtime
 from novapulse.core.events import EventRow, matches
 from novapulse.core.ids import derived_id
 from novapulse.core.jobs.kinds import Priority
-from novapulse.core.jobs.rows import JobRow, NewJob, Policy
-from novapulse.core.mongo import Document
+from novapulse.core.jobs.rows import NewJob, Policy
+from novapulse.core.mongo import Document, UpdateOne
+from novapulse.core.pump import Plan
 from novapulse.deliveries import answers
 from novapulse.deliveries.model import Delivery, DeliveryState, Trigger
-from novapulse.deliveries.store import DeliveryLog
+from novapulse.deliveries.store import DELIVERIES, DeliveryLog
 from novapulse.subscriptions.model import WebhookState
+from novapulse.subscriptions.store import WEBHOOKS
 
 DELIVER = "webhook.deliver"
 SETTLE = "webhook.settle"
@@ -36,59 +37,38 @@ def is_recovery(lane: str) -> bool:
     return lane.endswith(_RECOVER_LANE)
 
 
-async def plan_deliveries(runtime: Runtime, events: Sequence[EventRow]) -> list[Document]:
-    """The jobs that deliver these events; their ids derive from the event's and the webhook's."""
+async def plan_deliveries(runtime: Runtime, events: Sequence[EventRow], plan: Plan) -> None:
+    """Deliveries of these events and their jobs; ids derive from the event's and the webhook's."""
     log = DeliveryLog(runtime)
     subscribers = await log.subscribers(sorted({event.company_id for event in events}))
-    wanted = [
-        (event, webhook, _delivery(event, webhook))
-        for event in events
-        for webhook in subscribers.get(event.company_id, ())
-        if any(matches(pattern, event.type) for pattern in webhook["events"])
-    ]
-    if not wanted:
-        return []
-    await asyncio.gather(
-        log.keep_bodies({event.id: event.body() for event, _, _ in wanted}),
-        log.add_deliveries([(event.company_id, delivery) for event, _, delivery in wanted]),
-    )
-    jobs = [
-        deliver_job(
-            runtime,
-            delivery,
-            company_id=event.company_id,
-            retries=webhook["retries"],
-            request_id=event.request_id,
-            trace=event.trace,
-        )
-        for event, webhook, delivery in wanted
-        if delivery.state is DeliveryState.PENDING
-    ]
-    return jobs + await _late_releases(runtime, log, wanted)
+    held: set[str] = set()
+    for event in events:
+        for webhook in subscribers.get(event.company_id, ()):
+            if not any(matches(pattern, event.type) for pattern in webhook["events"]):
+                continue
+            delivery = _delivery(event, webhook)
+            plan.keep_body(event)
+            plan.insert(DELIVERIES, [log.row(event.company_id, delivery)])
+            if delivery.state is DeliveryState.HELD:
+                held.add(delivery.webhook_id)
+                continue
+            job = deliver_job(
+                runtime,
+                delivery,
+                company_id=event.company_id,
+                retries=webhook["retries"],
+                request_id=event.request_id,
+                trace=event.trace,
+            )
+            plan.enqueue([job])
+    for webhook_id in held:
+        plan.require(WEBHOOKS, _still_holds(webhook_id, runtime.clock()))
 
 
-async def plan_again(runtime: Runtime, jobs: Sequence[JobRow]) -> dict[str, Document]:
-    """Event id to `body` and `createdAt`, written anew as far as the events are kept.
-
-    A server that died after our first writes and before the one that vouches for them may come
-    back so soon that the driver repeats only the latter: then jobs are there without the rest.
-    """
-    log = DeliveryLog(runtime)
-    events = await log.events(sorted({job.payload["event_id"] for job in jobs}))
-    bodies = {event.id: event.body() for event in events.values()}
-    if not bodies:
-        return {}
-    await log.keep_bodies(bodies)
-    planned = [
-        (job.company_id, _delivery(event, {"_id": job.payload["webhook_id"]}))
-        for job in jobs
-        if (event := events.get(job.payload["event_id"])) and job.company_id
-    ]
-    await log.add_deliveries(planned)
-    return {
-        event_id: {"body": body, "createdAt": events[event_id].created_at}
-        for event_id, body in bodies.items()
-    }
+def _still_holds(webhook_id: str, now: datetime) -> UpdateOne:
+    """Whoever resumes the webhook at the same moment must not miss what is held for it."""
+    where = {"_id": webhook_id, "state": {"$ne": str(WebhookState.ACTIVE)}}
+    return UpdateOne(where, {"$set": {"heldAt": now}})
 
 
 def _delivery(event: EventRow, webhook: Document) -> Delivery:
@@ -102,19 +82,6 @@ def _delivery(event: EventRow, webhook: Document) -> Delivery:
         created_at=event.created_at,
         updated_at=event.created_at,
     )
-
-
-async def _late_releases(
-    runtime: Runtime, log: DeliveryLog, wanted: Sequence[tuple[EventRow, Document, Delivery]]
-) -> list[Document]:
-    """A webhook that was resumed while we planned for a paused one: its release may be over."""
-    held = {
-        delivery.webhook_id: event
-        for event, _, delivery in wanted
-        if delivery.state is DeliveryState.HELD
-    }
-    resumed = await log.active(list(held)) if held else set()
-    return [settle_job(runtime, one, held[one].company_id) for one in sorted(resumed)]
 
 
 def settle_job(runtime: Runtime, webhook_id: str, company_id: str | None) -> Document:

@@ -3,20 +3,25 @@
 Reading them for people is not done here.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
 
-from novapulse.core import wire
 from novapulse.core.context import Runtime
 from novapulse.core.documents import from_document, to_document
-from novapulse.core.events import EVENTS, EventRow
+from novapulse.core.jobs.claims import held_jobs
 from novapulse.core.jobs.kinds import Queue
-from novapulse.core.jobs.ledger import HELD, LEASE
 from novapulse.core.jobs.rows import JOBS
-from novapulse.core.mongo import Binary, Document, Rows, TenantSession, UpdateMany, UpdateOne
+from novapulse.core.mongo import (
+    Database,
+    Document,
+    Rows,
+    TenantSession,
+    UpdateMany,
+    UpdateOne,
+)
 from novapulse.deliveries.model import AnswerClass, Delivery, DeliveryState, Health
 from novapulse.subscriptions.model import WebhookState
 from novapulse.subscriptions.store import WEBHOOKS
@@ -79,10 +84,9 @@ class Ending(msgspec.Struct, kw_only=True, gc=False):
 
 
 class DeliveryLog:
-    """Writes of the planner and the dispatcher.
+    """What the planner reads and the dispatcher writes.
 
-    They are durable once a later durable write is: the planner's before its
-    events are marked as planned, the dispatcher's before its jobs are finished.
+    Those writes are durable once a later durable one is: that their jobs are finished.
     """
 
     def __init__(self, runtime: Runtime) -> None:
@@ -113,26 +117,9 @@ class DeliveryLog:
         documents = [self.row(company_id, delivery) for company_id, delivery in rows]
         await self._swift_deliveries.insert_missing(documents)
 
-    async def events(self, event_ids: Sequence[str]) -> dict[str, EventRow]:
-        """By id, those that are still kept."""
-        found = await self._db.platform(EVENTS).find(
-            {"_id": {"$in": list(event_ids)}}, limit=len(event_ids)
-        )
-        return {row["_id"]: wire.convert(row, EventRow) for row in found}
-
-    async def keep_bodies(self, bodies: Mapping[str, bytes]) -> None:
-        """Store payloads once: every attempt and replay sends these bytes."""
-        writes = [
-            UpdateOne(
-                {"_id": event_id, "body": {"$exists": False}}, {"$set": {"body": Binary(body)}}
-            )
-            for event_id, body in bodies.items()
-        ]
-        await self._db.swift(EVENTS).bulk(writes)
-
     async def subscribers(self, company_ids: Sequence[str]) -> dict[str, list[Document]]:
         """Company to `_id`, `events`, `retries` and `state` of its webhooks, paused ones too."""
-        found = await self._webhooks.find(
+        found = await self._db.brief(WEBHOOKS).find(
             {"companyId": {"$in": list(company_ids)}},
             limit=100_000,
             projection={"companyId": 1, "events": 1, "retries": 1, "state": 1},
@@ -212,12 +199,12 @@ async def bodies(rows: Rows, event_ids: Sequence[str]) -> dict[str, Document]:
     return {row["_id"]: row for row in found if "body" in row}
 
 
-async def sending_ids(session: TenantSession) -> set[str]:
-    """Deliveries of the company that are being sent: their job runs now."""
+async def sending_ids(db: Database, session: TenantSession) -> set[str]:
+    """Deliveries of the session's company that are being sent: their job runs now."""
+    held = await held_jobs(db, Queue.WEBHOOK)
     running = await session.rows(JOBS).find(
-        {"queue": str(Queue.WEBHOOK), "kind": "webhook.deliver", **HELD},
+        {"_id": {"$in": held}, "kind": "webhook.deliver", "lease.claim": {"$gt": ""}},
         limit=_MOST_SENDING,
-        hint=LEASE,
         projection={"payload.delivery_id": 1},
     )
     return {row["payload"]["delivery_id"] for row in running}

@@ -8,7 +8,6 @@ up: nobody is told of that. Such a delivery has failed, and can be replayed.
 import structlog
 
 from novapulse.core.context import Runtime
-from novapulse.core.events import EVENTS
 from novapulse.core.jobs.rows import JOBS
 from novapulse.core.jobs.states import State
 from novapulse.core.mongo import Document, UpdateOne
@@ -78,23 +77,17 @@ async def _sweep_one(runtime: Runtime, place: tuple[str, str], *, state: Deliver
 
 
 async def _without_job(runtime: Runtime, rows: list[Document]) -> list[tuple[Document, str]]:
-    """Those that nothing will send, and why; not what is only just being planned."""
+    """Those that nothing will send, and why."""
     jobs = {planner.job_id(row["_id"], row.get("holds", 0)): row for row in rows}
     found = await runtime.db.platform(JOBS).find(
         {"_id": {"$in": list(jobs)}}, limit=len(jobs), projection={"state": 1}
     )
     state_of = {job["_id"]: job["state"] for job in found}
-    lost = [
+    return [
         (row, f"its job was {state_of.get(job_id, 'cleared')}")
         for job_id, row in jobs.items()
         if state_of.get(job_id) in (None, *_GIVEN_UP)
     ]
-    events = list({row["eventId"] for row, _ in lost})
-    unplanned = await runtime.db.platform(EVENTS).find(
-        {"_id": {"$in": events}, "isPlanned": False}, limit=len(events) or 1, projection={"_id": 1}
-    )
-    being_planned = {event["_id"] for event in unplanned}
-    return [(row, reason) for row, reason in lost if row["eventId"] not in being_planned]
 
 
 async def _end(runtime: Runtime, lost: list[tuple[Document, str]]) -> int:

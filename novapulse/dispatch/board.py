@@ -8,8 +8,8 @@ from collections import Counter, OrderedDict, deque
 from enum import IntEnum
 
 from novapulse.core.mongo import Document
+from novapulse.deliveries.pace import Cap, Rate
 from novapulse.dispatch.breaker import Breaker
-from novapulse.dispatch.pace import Cap, Rate
 
 # The share of all slots that attempts after the first may use: the rest is for first ones.
 _LATER_SHARE = 0.7

@@ -108,7 +108,7 @@ class DeliveryLedger(LaneLedger):
         super().__init__(runtime.db, Queue.WEBHOOK, owner=owner, lease_seconds=lease_seconds)
         self._dispatcher = dispatcher
         self._runtime = runtime
-        self._events = runtime.db.platform(EVENTS)
+        self._events = runtime.db.brief(EVENTS)
         self._clock = runtime.clock
 
     async def claim(self, candidates: Sequence[Document]) -> list[JobRow]:
@@ -118,12 +118,9 @@ class DeliveryLedger(LaneLedger):
             return jobs
         try:
             found = await store.bodies(self._events, ids)
-            if len(found) < len(ids):
-                missing = set(ids) - found.keys()
-                lost = [job for job in jobs if job.payload.get("event_id") in missing]
-                found |= await planner.plan_again(self._runtime, lost)
         except errors.Unavailable:
-            self._doubtful += {job.claim for job in jobs}  # else they wait for their lease to lapse
+            # Else they wait for their lease to lapse.
+            self._doubt(jobs[0].claim, candidates)
             raise
         for job in jobs:
             if (row := found.get(job.payload.get("event_id", ""))) is not None:

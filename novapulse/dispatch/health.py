@@ -16,6 +16,7 @@ import structlog
 
 from novapulse.core import errors
 from novapulse.core.access import Principal, Role
+from novapulse.core.clock import until_next
 from novapulse.core.context import Context, Runtime, Transaction
 from novapulse.core.documents import find_as
 from novapulse.core.ids import new_id
@@ -155,7 +156,7 @@ class Keeper:
     async def keep(self) -> None:
         """Until cancelled."""
         while True:
-            await asyncio.sleep(FLUSH_SECONDS)
+            await asyncio.sleep(until_next(FLUSH_SECONDS))
             with suppress(errors.Unavailable, errors.StorageFull):
                 await self.flush()
 

@@ -15,12 +15,15 @@ from novapulse.core.mongo import Document
 from novapulse.deliveries.model import Trigger
 from novapulse.deliveries.planner import lane_of, webhook_of
 from novapulse.dispatch.board import Board, Limits, Seat, Turn
-from novapulse.dispatch.queue import LaneLedger, Look, Waiting
+from novapulse.dispatch.queue import GLANCE_SECONDS, LaneLedger, Look, Waiting
 from novapulse.dispatch.targets import Targets
 
 _LOOK_SECONDS = 0.1
 _AHEAD = 100  # rows of one webhook that are read ahead
 _MOST_PEEKS = 32
+_GLANCE = 50
+# A glance goes by a clock that is ours: the database's is asked as often as this.
+_LOOK_AGAIN_SECONDS = 5.0
 _CONTROL = 4  # jobs that move many deliveries, at the same time
 _SOON_SECONDS = 0.005
 # With this share of its slots free the dispatcher does not wait for more before it claims.
@@ -46,6 +49,10 @@ class LaneIntake(Intake):
         self._targets = targets
         self._due: dict[Waiting, None] = {}
         self._seen_lanes = Look()
+        # All that was due is read: what comes next is little, most likely.
+        self._is_calm = False
+        self._found_at = 0.0
+        self._look_at = 0.0
         self._control: deque[Document] = deque()
         self._controlling = 0
         self._suspects: deque[Document] = deque()
@@ -56,9 +63,18 @@ class LaneIntake(Intake):
         settings = self._runtime.settings.webhooks
         return Limits(settings.max_in_flight, settings.max_in_flight_per_webhook)
 
+    @property
+    def most_unwritten(self) -> int:
+        return self.limits.total
+
+    @property
+    def outcomes_at_once(self) -> int:
+        """As what is under way counts too, two writes and what gathers must fit in."""
+        return max(1, self.most_unwritten // 3)
+
     def may_start(self, running: int, unwritten: int) -> bool:
         """What is under way and what is not yet recorded might be sent twice after a crash."""
-        return running < self._concurrency and running + unwritten < self.limits.total
+        return running < self._concurrency and running + unwritten < self.most_unwritten
 
     def free(self, job: JobRow) -> None:
         taken = self._held.pop((job.id, job.claim), None)
@@ -141,11 +157,34 @@ class LaneIntake(Intake):
         started = time.monotonic()
         if not self._is_stale and started - self._seen_at <= self._look_again:
             return
+        if self._is_calm and started < self._look_at and await self._glance(started):
+            return
         self._seen_lanes = await self._lanes.look_at_lanes()
+        self._look_at = time.monotonic() + _LOOK_AGAIN_SECONDS
         self._due = dict.fromkeys(self._seen_lanes.due)
         self._seen_at, self._is_stale = time.monotonic(), False
         # With very many lanes the look itself must stay a small part of the work.
         self._look_again = max(_LOOK_SECONDS, 20 * (self._seen_at - started))
+
+    async def _glance(self, started: float) -> bool:
+        """Read all that is due at once; False when that is too much, or nothing for a while."""
+        seen = await self._lanes.glance(limit=_GLANCE)
+        self._is_calm = seen is not None
+        if seen is None:
+            return False
+        if seen.rows:
+            self._found_at = started
+        elif started - self._found_at > GLANCE_SECONDS:
+            return False
+        good = [waiting for waiting in seen.rows if self._is_worth_reading(waiting)]
+        await self._targets.ensure([webhook_of(lane) for lane, _ in good if lane is not None])
+        for waiting in good:
+            self._keep(waiting, seen.rows[waiting])
+        # Of the others some is read already, or none may be sent now.
+        self._due = {waiting: None for waiting in seen.rows if waiting not in good}
+        self._seen_lanes = Look(next_due_seconds=seen.next_due_seconds)
+        self._seen_at, self._is_stale = started, False
+        return True
 
     async def _read_ahead(self) -> None:
         """Read due rows of webhooks that could begin something and have nothing read."""
@@ -197,7 +236,7 @@ class LaneIntake(Intake):
         """Until something is due or a webhook may be sent to again."""
         if self._is_stale or any(map(self._is_worth_reading, self._due)):
             return _SOON_SECONDS
-        self._is_stale = True
+        self._is_stale, self._is_calm = True, not self._due
         seats = [seat for seat in self._board.seats.values() if self._has_work(seat)]
         waits = [wait for seat in seats if (wait := seat.wake_seconds(now)) is not None]
         later = self._seen_lanes.next_due_seconds

@@ -9,7 +9,13 @@ from novapulse.core.mongo import Document
 from novapulse.core.outbound import OutboundClient
 from novapulse.core.telemetry import logs, metrics, tracing
 from novapulse.deliveries import answers, sending
-from novapulse.deliveries.model import AnswerClass, DeliveryState, Trigger
+from novapulse.deliveries.model import (
+    MAX_BODY_BYTES,
+    TOO_LARGE,
+    AnswerClass,
+    DeliveryState,
+    Trigger,
+)
 from novapulse.deliveries.planner import DELIVER
 from novapulse.deliveries.sending import Answer, Errand, Opened
 from novapulse.deliveries.store import Ending
@@ -97,6 +103,9 @@ class _Run:
         if found is None:
             self._end(DeliveryState.DISCARDED, reason="the event is no longer kept")
             raise GiveUp("the event is no longer kept")
+        if len(found["body"]) > MAX_BODY_BYTES:  # every attempt, replay and recovery comes by here
+            self._end(DeliveryState.DISCARDED, reason=TOO_LARGE)
+            raise GiveUp(TOO_LARGE)
         return found
 
     async def attempt(self, opened: Opened, event: Document) -> None:

@@ -57,10 +57,10 @@ class Targets:
         await self._load(set(webhook_ids))
 
     async def _changed(self) -> set[str]:
+        if not self._opened:
+            return set()
         where = {"_id": {"$in": list(self._opened)}}
-        found = await self._webhooks.find(
-            where, limit=len(self._opened) or 1, projection={"version": 1}
-        )
+        found = await self._webhooks.find(where, limit=len(self._opened), projection={"version": 1})
         versions = {row["_id"]: row["version"] for row in found}
         return {
             webhook_id

@@ -2,12 +2,14 @@
 
 import asyncio
 import os
+from base64 import b64encode
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
+from argon2.low_level import ARGON2_VERSION
 
 from novapulse.core.errors import Unavailable
 
@@ -23,18 +25,14 @@ class Passwords:
         self._cores = os.cpu_count() or 1
         self._threads = ThreadPoolExecutor(self._cores, thread_name_prefix="argon2")
         self._pending = 0
-        # Made now: the first unknown user must not take the time of two hashes.
-        self._nobody = self._threads.submit(self._hasher.hash, os.urandom(16).hex())
+        self._nobody = _fitting_nothing(self._hasher)
 
     async def hash(self, password: str) -> str:
         return await self._run(lambda: self._hasher.hash(password))
 
     async def verify(self, password_hash: str | None, password: str) -> bool:
         """Whether the password fits; for an unknown user (None) it takes as long and is False."""
-        if password_hash is None:
-            against = await asyncio.shield(asyncio.wrap_future(self._nobody))
-        else:
-            against = password_hash
+        against = self._nobody if password_hash is None else password_hash
         fits = await self._run(lambda: self._verify(against, password))
         return fits and password_hash is not None
 
@@ -59,3 +57,11 @@ class Passwords:
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _fitting_nothing(hasher: PasswordHasher) -> str:
+    """What looks like a hash of the hasher, and takes as long to try, but is of no password."""
+    sizes = hasher.salt_len, hasher.hash_len
+    salt, digest = (b64encode(os.urandom(size)).rstrip(b"=").decode() for size in sizes)
+    work = f"m={hasher.memory_cost},t={hasher.time_cost},p={hasher.parallelism}"
+    return f"$argon2id$v={ARGON2_VERSION}${work}${salt}${digest}"

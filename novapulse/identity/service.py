@@ -11,8 +11,8 @@ from novapulse.core.access import Principal, Role
 from novapulse.core.context import Context, Runtime
 from novapulse.core.documents import new_object_id
 from novapulse.core.events import PLATFORM
+from novapulse.core.live import LiveCache
 from novapulse.identity.devices import note_sign_in
-from novapulse.identity.live import LiveCache
 from novapulse.identity.model import (
     Account,
     Company,

@@ -9,14 +9,16 @@ import structlog
 
 from novapulse.core.access import SYSTEM
 from novapulse.core.context import Context, Runtime
+from novapulse.core.documents import to_document
 from novapulse.core.errors import Invalid
 from novapulse.core.events import EventRow
 from novapulse.core.ids import derived_id
 from novapulse.core.jobs.rows import NewJob
 from novapulse.core.mongo import Document
+from novapulse.core.pump import Plan
 from novapulse.identity.model import User
 from novapulse.notifications.model import NotificationRow
-from novapulse.notifications.store import Mailroom
+from novapulse.notifications.store import NOTIFICATIONS, Mailroom
 from novapulse.notifications.stories import Story, actor_of, stories_of
 
 log = structlog.get_logger("notifications")
@@ -43,8 +45,8 @@ class People:
         return list(found.values())
 
 
-async def plan_notifications(runtime: Runtime, events: Sequence[EventRow]) -> list[Document]:
-    """Insert the notifications of these events; the jobs of the mails that go with them.
+async def plan_notifications(runtime: Runtime, events: Sequence[EventRow], plan: Plan) -> None:
+    """The notifications of these events, and the jobs of the mails that go with them.
 
     The ids of a notification and of its mail derive from the event and the
     recipient: planned again, they meet the ones that are there.
@@ -53,15 +55,14 @@ async def plan_notifications(runtime: Runtime, events: Sequence[EventRow]) -> li
     for event in events:
         if stories := stories_of(event):
             by_company[event.company_id].append((event, stories))
-    mails: list[Document] = []
     for company_id, told in by_company.items():
         principal = replace(SYSTEM, company_id=company_id)
         ctx = Context(runtime, principal, request_id=told[0][0].request_id, via="job")
         mailroom = Mailroom(ctx.read())
         people = await _people(mailroom, told)
-        await mailroom.add(_notifications(runtime, told, people))
-        mails += _mails(runtime, told, people)
-    return mails
+        rows = _notifications(runtime, told, people)
+        plan.insert(NOTIFICATIONS, [{**to_document(row), "companyId": company_id} for row in rows])
+        plan.enqueue(_mails(runtime, told, people))
 
 
 async def _people(mailroom: Mailroom, told: Sequence[Told]) -> People:

@@ -7,7 +7,7 @@ goes on with it.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Literal
 
 import msgspec
 
-from novapulse.core import crypto
+from novapulse.core import crypto, samekeys
 from novapulse.core.context import Context
 from novapulse.core.crypto import KeyRing, Unsealable
 from novapulse.core.errors import ConfigurationInvalid, Forbidden
@@ -130,6 +130,7 @@ async def rotate_data(
         file = crypto.begin_rotation(path, now=ctx.now())
         since = file.rotating_since or ctx.now()
         current = ctx.runtime.keys.refresh()
+        await samekeys.note(ctx.runtime.db, {"data": samekeys.mark_of_ring(ctx.runtime.keys)})
         say(f"the key that seals is {current}")
         await _wait(ctx, since, pace.notice_seconds)
         renewed, left = await _seal_anew(ctx, fields, current)
@@ -201,8 +202,21 @@ async def rotate_jwt(ctx: Context, path: Path, *, is_given: bool = False) -> str
     lifetime = ctx.runtime.settings.auth.access_token_seconds
     with hold(path.parent):
         keys = rotate_token_keys(path, now=ctx.now(), lifetime_seconds=lifetime)
+    mark = samekeys.mark(keys.current, keys.keys[keys.current])
+    await samekeys.note(ctx.runtime.db, {"tokens": mark})
     await _record(ctx, keys.current, "jwt")
     return keys.current
+
+
+async def adopt(ctx: Context, marks: Mapping[str, str]) -> None:
+    """Let the keys of this appliance be the right ones; what others sealed does not open by them.
+
+    `marks` are those of its keys.
+    """
+    _require_operator(ctx)
+    await samekeys.note(ctx.runtime.db, marks, anew=True)
+    await _record(ctx, ctx.runtime.keys.refresh(), "data")
+    await _record(ctx, marks["tokens"].partition(".")[0], "jwt")
 
 
 async def _rows_of(ctx: Context, field: SealedField) -> AsyncIterator[Document]:

@@ -1,5 +1,7 @@
 """Use cases on queues and jobs: look, retry, cancel, clear, pause. What changes is audited."""
 
+import asyncio
+
 import msgspec
 
 from novapulse.core.access import Grant, Scope
@@ -45,9 +47,11 @@ async def queue_table(ctx: Context) -> QueueTable:
     """Statistics per queue: of all jobs for the operator, of the own company's else."""
     company_id = _scope(ctx)
     db = ctx.runtime.db
-    counts = await stats.counts(db, company_id)
-    ages = await stats.oldest_seconds(db, company_id)
-    rates = await stats.rate_per_minute(db, company_id)
+    counts, ages, rates = await asyncio.gather(
+        stats.counts(db, company_id),
+        stats.oldest_seconds(db, company_id),
+        stats.rate_per_minute(db, company_id),
+    )
     consumers = await presence.live_consumers(db)
     paused = await presence.paused_queues(db)
     rows = [

@@ -1,7 +1,8 @@
 """`/health*`, `/metrics`, `/openapi.json` and `/docs`."""
 
 import os
-from functools import cache
+from collections.abc import Callable
+from functools import cache, cached_property
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -31,10 +32,14 @@ _ASSETS = {
 
 
 class Description:
-    """The rendered OpenAPI document; kept once a process."""
+    """The rendered OpenAPI document: made when it is first asked for, which few processes are."""
 
-    def __init__(self, document: dict[str, Any]) -> None:
-        self.body = wire.encode(document)
+    def __init__(self, make: Callable[[], dict[str, Any]]) -> None:
+        self._make = make
+
+    @cached_property
+    def body(self) -> bytes:
+        return wire.encode(self._make())
 
 
 @routes.add("GET", "/health", scope=Scope.SYSTEM_READ, guard=Guard.OPTIONAL, limit=None)

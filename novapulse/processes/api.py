@@ -1,14 +1,16 @@
 """An API process: the application on the inherited socket, until told to drain."""
 
 import asyncio
-import gc
+from functools import partial
 
 from novapulse.core import openapi
 from novapulse.core.context import Runtime
+from novapulse.core.garbage import collect_seldom
 from novapulse.core.health import Health
 from novapulse.core.http import Gate
 from novapulse.core.settings import Loaded
 from novapulse.core.settings import sections as keys
+from novapulse.core.turnstile import Turnstile
 from novapulse.ops.routes import Description
 from novapulse.processes import entry
 from novapulse.processes.app import build_app
@@ -17,9 +19,8 @@ from novapulse.processes.features import ROUTES
 from novapulse.processes.protocol import Limits
 from novapulse.processes.runtime import WaysOut, add_identity, open_runtime
 from novapulse.processes.server import Server
+from novapulse.processes.tls import server_context
 from novapulse.stores.layout import MongoRole
-
-_GARBAGE_THRESHOLD = 10_000
 
 
 async def serve(child: Child) -> None:
@@ -30,15 +31,18 @@ async def serve(child: Child) -> None:
         ways_out = WaysOut(loaded, use=runtime.add)
         health = Health(runtime, state_directory=loaded.paths.state)
         runtime.add(health)
-        runtime.add(Description(openapi.document(ROUTES)))
+        runtime.add(Turnstile())
+        runtime.add(Description(partial(openapi.document, ROUTES)))
         gate = build_app(runtime, ROUTES)
-        server = Server(gate, _limits(loaded.settings.server))
+        served = loaded.settings.server
+        server = Server(gate, _limits(served), tls=server_context(served))
         await entry.until_available(runtime.db.ping)
         child.on_settings(lambda new: _adopt(runtime, ways_out, new))
         child.on_drain(lambda is_drained: _drain(health, gate, is_drained=is_drained))
+        await runtime.db.warm_up()
         await server.start(child.link.listeners["http"])
         beat = asyncio.create_task(child.attend(stopping, requests=lambda: gate.answered))
-        _collect_seldom()
+        collect_seldom()
         child.link.ready()
         await stopping.wait()
         health.is_draining = True
@@ -63,16 +67,6 @@ def _limits(settings: keys.Server) -> Limits:
         header_seconds=settings.header_timeout_seconds,
         body_seconds=settings.body_timeout_seconds,
     )
-
-
-def _collect_seldom() -> None:
-    """Leave what lives as long as the process out of every search for garbage.
-
-    A page of rows makes thousands of objects, and hardly any of them in cycles.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_GARBAGE_THRESHOLD)
 
 
 def main(child: Child) -> None:

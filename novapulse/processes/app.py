@@ -3,13 +3,14 @@
 from collections.abc import Mapping, Sequence
 
 from starlette.routing import Route as StarletteRoute
-from starlette.routing import Router
+from starlette.routing import Router, compile_path
 
 from novapulse.core import http
 from novapulse.core.clients import ClientResolver
 from novapulse.core.context import Runtime
 from novapulse.core.endpoint import Door, Endpoint
 from novapulse.core.errors import MethodNotAllowed, NotFound
+from novapulse.core.query import scalars
 from novapulse.core.routing import Route
 from novapulse.identity.credentials import authenticate
 
@@ -55,6 +56,15 @@ def build_app(runtime: Runtime, routes: Sequence[Route]) -> http.Gate:
     for route in routes:
         paths.setdefault(route.template, {})[route.method] = Endpoint(door, route)
     return http.Gate(Table({path: Methods(ends) for path, ends in paths.items()}))
+
+
+def prepare(routes: Sequence[Route]) -> None:
+    """Work out once what every `build_app` needs, for all that are forked from this process."""
+    for route in routes:
+        if route.query is not None:
+            scalars(route.query)
+        if "{" in route.template:
+            compile_path(route.template)  # its expression stays in the cache of `re`
 
 
 async def _not_found(scope: http.ASGIScope, receive: http.Receive, send: http.Send) -> None:

@@ -4,7 +4,6 @@ Everything that can be wrong is found out here, before the first process starts:
 configuration, a second instance, missing programs, an address that is taken.
 """
 
-import resource
 import shutil
 import socket
 import sys
@@ -14,7 +13,7 @@ from pathlib import Path
 from novapulse import __version__
 from novapulse.core import errors
 from novapulse.core.settings import Loaded
-from novapulse.processes import places
+from novapulse.processes import places, starting
 from novapulse.processes.binding import bind_address, find_inherited
 from novapulse.processes.gauges import FILE_NAME, Gauges
 from novapulse.processes.logsink import open_sink
@@ -65,7 +64,7 @@ def _run_locked(
     keeps_files: bool,
     say: Say,
 ) -> int:
-    _raise_open_files()
+    starting.raise_open_files()
     _prepare_stores(loaded)
     handoff = loaded.paths.run / "settings.json"
     _clear_metrics(handoff.with_name("metrics"))
@@ -95,6 +94,7 @@ def _run_locked(
                 },
             ),
             describe=_describe(configuration, plain_line if is_pretty else json_line),
+            head_start=starting.take_begun(),
         )
         return supervisor.run()
     finally:
@@ -117,16 +117,6 @@ def _close(listeners: dict[str, socket.socket]) -> None:
     """From a stop on nobody may connect to a socket that only we hold and never accept on."""
     for listener in listeners.values():
         listener.close()
-
-
-def _raise_open_files() -> None:
-    """Up to what the system allows: children inherit it, and mongod aborts when it runs out.
-
-    A login shell's usual 1,024 is for programs that use select(2); none of ours does.
-    """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def make_root(root: Path) -> None:

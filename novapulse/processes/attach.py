@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager
 from novapulse.core import errors
 from novapulse.core.settings import Loaded
 from novapulse.processes import places
+from novapulse.stores.addresses import NeverStarted
 from novapulse.stores.child import running_mongod
 from novapulse.stores.find import find_store
 from supervisor.lock import AlreadyRunning, InstanceLock
@@ -62,10 +63,10 @@ def database_of_our_own(loaded: Loaded) -> Iterator[None]:
 def database(loaded: Loaded) -> Iterator[None]:
     """Its MongoDB, whether the program runs or not.
 
-    Raises Unavailable when it never ran here.
+    Raises NeverStarted.
     """
     if not has_data(loaded):
-        raise errors.Unavailable(f"NovaPulse has not been started with {loaded.paths.state} yet")
+        raise NeverStarted(loaded.paths.state)
     with ExitStack() as stack:
         try:
             stack.enter_context(alone(loaded))

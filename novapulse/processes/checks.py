@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import ssl
 from typing import Any
 
 from novapulse.core.settings import Paths
@@ -25,8 +26,10 @@ def check_ready(paths: Paths) -> Verdict:
     if not any(one["role"] == "api" for one in answer["processes"]):
         return _verdict(True, "every process is ready; no API runs here")
     # Where it listens, not where a proxy in front of it does.
-    address = read_running(paths).settings.server.address
-    return _ask_api("127.0.0.1" if address.host == "0.0.0.0" else address.host, address.port)  # noqa: S104 - compared, not bound
+    server = read_running(paths).settings.server
+    address = server.address
+    host = "127.0.0.1" if address.host == "0.0.0.0" else address.host  # noqa: S104 - compared, not bound
+    return _ask_api(_connection(host, address.port, has_tls=server.has_tls), address.port)
 
 
 def check_stores(paths: Paths) -> Verdict:
@@ -37,8 +40,17 @@ def check_stores(paths: Paths) -> Verdict:
     return _verdict(not away, "; ".join(away) or "MongoDB and Redis answer", stores=stores)
 
 
-def _ask_api(host: str, port: int) -> Verdict:
-    connection = http.client.HTTPConnection(host, port, timeout=_ANSWER_SECONDS)
+def _connection(host: str, port: int, *, has_tls: bool) -> http.client.HTTPConnection:
+    """To ourselves: the certificate is of the public name, not of this address."""
+    if not has_tls:
+        return http.client.HTTPConnection(host, port, timeout=_ANSWER_SECONDS)
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return http.client.HTTPSConnection(host, port, timeout=_ANSWER_SECONDS, context=context)
+
+
+def _ask_api(connection: http.client.HTTPConnection, port: int) -> Verdict:
     try:
         connection.request("GET", "/api/v1/health/ready")
         response = connection.getresponse()

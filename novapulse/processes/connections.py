@@ -1,6 +1,7 @@
 """The open connections of a server, and when there are none any more."""
 
 import asyncio
+import select
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Protocol
@@ -9,6 +10,19 @@ from typing import Protocol
 class Connection(Protocol):
     def close_if_idle(self) -> None:
         """End it, unless somebody is waiting on it."""
+
+
+def has_unread(transport: asyncio.BaseTransport) -> bool:
+    """Whether bytes have come that the loop has not read yet.
+
+    To close over them would reset the connection: a request that was sent in time is no idleness.
+    """
+    descriptor = transport.get_extra_info("socket").fileno()
+    if descriptor < 0:
+        return False
+    coming = select.poll()
+    coming.register(descriptor, select.POLLIN)
+    return bool(coming.poll(0))
 
 
 class Connections:

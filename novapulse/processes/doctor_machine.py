@@ -7,6 +7,7 @@ import shutil
 import socket
 import stat
 from collections.abc import Iterable, Iterator
+from ipaddress import ip_network
 from pathlib import Path
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -19,6 +20,7 @@ _MONGOD_FILES = 64_000
 _FEWEST_FILES = 4_096
 _CONNECT_SECONDS = 3.0
 _TIME_ERROR = 5
+_WIDEST_PREFIX = 8
 # struct timex of adjtimex(2), larger than on any platform; all zeros asks and changes nothing.
 _TIMEX_BYTES = 512
 
@@ -159,6 +161,22 @@ def neighbours(loaded: Loaded) -> Iterable[Finding]:
     settings = loaded.settings
     url = urlsplit(settings.webhooks.egress_proxy)
     yield _reached("proxy", (url.hostname or "", url.port or 3128), key="webhooks.egress_proxy")
+    yield _believed(settings.server.trusted_proxies, settings.server.public_url)
+
+
+def _believed(trusted: tuple[str, ...], public_url: str) -> Finding:
+    """Whose word about a client's address counts."""
+    name = "trusted proxies"
+    wide = [one for one in trusted if ip_network(one, strict=False).prefixlen < _WIDEST_PREFIX]
+    if wide:
+        cause = "whoever sends X-Forwarded-For chooses the address that limits and the log see"
+        fix = "name the proxies' own addresses in server.trusted_proxies"
+        return bad(name, f"{', '.join(wide)} is nearly everybody", cause=cause, fix=fix)
+    if public_url.startswith("https://") and not trusted:
+        cause = "a proxy ends TLS in front of us, and its address is taken for every client's"
+        fix = "name the proxy's address in server.trusted_proxies"
+        return warn(name, "none, though public_url is https", cause=cause, fix=fix)
+    return ok(name, ", ".join(trusted)) if trusted else skipped(name, "not configured")
 
 
 def _reached(name: str, address: tuple[str, int], *, key: str) -> Finding:

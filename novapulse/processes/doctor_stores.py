@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Awaitable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -37,9 +38,9 @@ def programs(loaded: Loaded) -> Iterator[Finding]:
     if settings.redis.is_embedded:
         yield _program("redis-server", settings.stores.redis_server)
     if settings.mongo.is_embedded:
-        finding = _program("mongod", settings.stores.mongod)
-        yield finding
-        if finding.verdict == "ok":
+        yield _program("mongod", settings.stores.mongod)
+        with suppress(StoreUnusable):
+            # Also of one that does not start: the loader names the first that is missing only.
             yield _libraries(find_store("mongod", settings.stores.mongod))
 
 

@@ -11,7 +11,7 @@ from novapulse.backup import gauge as backup_gauge
 from novapulse.core import idempotency, pump
 from novapulse.core.context import Runtime
 from novapulse.core.events import EVENTS
-from novapulse.core.jobs import ledger, presence
+from novapulse.core.jobs import claims, ledger, presence
 from novapulse.core.jobs import rows as job_rows
 from novapulse.core.jobs.kinds import Queue, queues_with_kinds
 from novapulse.core.jobs.rows import JOBS
@@ -99,6 +99,7 @@ ROUTES: Sequence[Route] = (
 INDEXES: IndexTable = {
     EVENTS: (*pump.INDEXES, *audit_store.EVENT_INDEXES),
     JOBS: (*ledger.INDEXES, *dispatch_queue.INDEXES),
+    claims.CLAIMS: claims.INDEXES,
     presence.CONSUMERS: presence.INDEXES,
     idempotency.COLLECTION: idempotency.INDEXES,
     **identity_store.INDEXES,

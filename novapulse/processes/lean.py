@@ -23,7 +23,7 @@ from hypercorn.utils import parse_socket_addr
 from novapulse.core.errors import Error
 from novapulse.core.http import App
 from novapulse.processes.answering import Answering
-from novapulse.processes.connections import Connections
+from novapulse.processes.connections import Connections, has_unread
 from novapulse.processes.framing import MAX_HEAD_BYTES, check_head, merge
 from novapulse.processes.protocol import Limits
 
@@ -162,7 +162,8 @@ class LeanConnection(asyncio.Protocol):
 
     def close_if_idle(self) -> None:
         """End a connection that nobody is waiting on."""
-        if self._answering is None and not self._is_deaf:
+        is_idle = self._answering is None and not self._is_deaf
+        if is_idle and not has_unread(self.transport):
             self.transport.close()
 
     # One request.

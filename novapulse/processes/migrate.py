@@ -1,18 +1,22 @@
 """The one-shot before everything that uses the database: bootstrap, migrations, setup token."""
 
 import asyncio
+import os
 import secrets
+import sys
 from collections.abc import Callable
 
 from novapulse.core.migrate import Patience, migrate
 from novapulse.core.mongo import Database
 from novapulse.core.secretfiles import ensure_secret_file
 from novapulse.core.settings import Loaded
+from novapulse.core.telemetry import tracing
 from novapulse.identity.store import AccountStore
 from novapulse.migrations.order import MIGRATIONS
 from novapulse.processes import places
 from novapulse.processes.entry import Child
 from novapulse.processes.features import INDEXES
+from novapulse.processes.same_keys import require_same_keys
 from novapulse.stores.layout import MongoRole
 
 # Building indexes on a full database takes longer than a request may.
@@ -35,6 +39,7 @@ async def prepare(child: Child) -> None:
             owner=places.owner(loaded, child.instance),
             patience=Patience(is_gone=_is_our_past(loaded)),
         )
+        await require_same_keys(db, loaded)
         await _offer_setup_token(db, loaded)
     finally:
         await db.close()
@@ -64,3 +69,9 @@ def main(child: Child) -> None:
 
         bootstrap_mongod(places.layout(child.loaded))
     asyncio.run(prepare(child))
+    # Everybody waits for our end. All is put away; to take the interpreter apart, which the
+    # kernel does as well, would last as long as what we were here for.
+    tracing.shut_down()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)

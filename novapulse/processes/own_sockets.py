@@ -8,6 +8,7 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from novapulse.core.settings import Loaded
+from novapulse.core.settings.stores import sentinels_in
 
 _MONGO_PORT, _REDIS_PORT = 27_017, 6_379
 _LOOKUP_SECONDS = 2.0
@@ -20,8 +21,8 @@ Socket = tuple[str, int]
 def own_sockets(loaded: Loaded) -> frozenset[Socket]:
     """`(ip, port)` of the API and of stores that listen on a port; embedded ones have none.
 
-    A name stands for what it leads to now. What a `mongodb+srv` URI leads to
-    is not known here.
+    A name stands for what it leads to now. What a `mongodb+srv` URI or a Sentinel
+    leads to is not known here.
     """
     settings = loaded.settings
     found: set[Socket] = set()
@@ -42,7 +43,9 @@ def _stores(loaded: Loaded) -> Iterator[Socket]:
         for host in hosts.split(","):
             if "%2f" not in host.lower():  # that is a unix socket
                 yield _split(host, _MONGO_PORT)
-    if not redis.is_embedded and not redis.url.startswith("unix:"):
+    if sentinels := sentinels_in(redis.url):
+        yield from sentinels.places
+    elif not redis.is_embedded and not redis.url.startswith("unix:"):
         yield _split(urlsplit(redis.url).netloc.rpartition("@")[2], _REDIS_PORT)
 
 

@@ -43,6 +43,11 @@ def token_key_file(loaded: Loaded) -> Path:
     return secrets_directory(loaded) / "token-keys.json"
 
 
+def refresh_key_file(loaded: Loaded) -> Path:
+    """The key that proves refresh tokens."""
+    return secrets_directory(loaded) / "refresh-key"
+
+
 def setup_token_file(loaded: Loaded) -> Path:
     """There from the first start until the first company is founded."""
     return secrets_directory(loaded) / "setup-token"

@@ -31,6 +31,7 @@ from hypercorn.utils import parse_socket_addr
 
 from novapulse.core import http
 from novapulse.core.errors import Error, Malformed, TooSlow
+from novapulse.processes.connections import has_unread
 from novapulse.processes.framing import (
     ChunkLines,
     check_head,
@@ -326,7 +327,8 @@ class StrictServer(TCPServer):
             async with TaskGroup(self.loop) as group:
                 surroundings = (self.app, self.config, self.context, group)
                 state = ConnectionState(self.state)
-                addresses = (False, client, server)
+                is_tls = self.writer.get_extra_info("ssl_object") is not None
+                addresses = (is_tls, client, server)
                 self._http = StrictProtocol(
                     *surroundings, state, *addresses, self.protocol_send, limits=self._limits
                 )
@@ -382,5 +384,6 @@ class StrictServer(TCPServer):
 
     def close_if_idle(self) -> None:
         """End a connection that nobody is waiting on."""
-        if self._http is not None and self._http.is_idle:
+        is_idle = self._http is not None and self._http.is_idle
+        if is_idle and not has_unread(self.writer.transport):
             self.writer.close()

@@ -20,6 +20,7 @@ from novapulse.core.settings.tree import DECLARATIONS, Change, changes, with_val
 from novapulse.processes.binding import bind_address, with_address
 from novapulse.processes.difference import described
 from novapulse.processes.gauges import Gauges
+from novapulse.processes.referenced import Digests, digests, rewritten
 from novapulse.processes.roles import LISTENER, Roles, build_specs, count_key
 from supervisor.control import ControlError
 from supervisor.operations import Plan
@@ -70,6 +71,7 @@ class Configuration:
         self._listeners = listeners
         self._gauges = gauges
         self._file = loaded
+        self._digests = digests(loaded.settings)
         self._scaled: dict[str, int] = {}
         self._reload = _reload_facts("")
         self.bound = with_address(loaded, listeners.get(LISTENER))
@@ -122,6 +124,7 @@ class Configuration:
         listener = bind_address(new) if is_moved and old_listener is not None else old_listener
         try:
             transition = _Transition(self, file=file, scaled=scaled, listener=listener)
+            transition.digests = self._digests
             transition.bound = with_address(new, listener)
             transition.specs = self._build(transition.bound)
         except BaseException:
@@ -130,6 +133,9 @@ class Configuration:
             raise
         if is_moved:
             changed = (*changed, Change("server.listen", Reload.REBIND))
+        if is_reload:
+            transition.digests = digests(new.settings)
+            changed += rewritten(self._digests, transition.digests, changed=changed)
         transition.is_reload = is_reload
         return Plan(
             steps=_steps(self.specs, transition.specs, changed),
@@ -154,6 +160,7 @@ class Configuration:
     def adopt(self, transition: "_Transition") -> None:
         self._file, self._scaled = transition.file, transition.scaled
         self.bound, self.specs = transition.bound, transition.specs
+        self._digests = transition.digests
 
     def put_in_place(self, bound: Loaded, listener: socket.socket | None) -> None:
         """What children that start from now on find."""
@@ -191,6 +198,7 @@ class _Transition:
         self.bound = configuration.bound
         self.specs = configuration.specs
         self.is_reload = True
+        self.digests: Digests = {}
         self._configuration = configuration
         self._listener = listener
         self._old_bound = configuration.bound

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from novapulse.core.errors import Invalid
 from novapulse.core.settings import Loaded
-from novapulse.processes.specs import FORK_SERVER, QUEUES, build_table
+from novapulse.processes.specs import QUEUES, build_table
+from novapulse.processes.starting import FORK_SERVER
 from supervisor.spec import ProcessSpec
 
 LISTENER = "http"

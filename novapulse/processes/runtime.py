@@ -14,6 +14,7 @@ from novapulse.core.networks import AddressPolicy
 from novapulse.core.outbound import OutboundClient, OutboundOptions
 from novapulse.core.pulse import keep_pulse
 from novapulse.core.redis import Cache
+from novapulse.core.room import Room
 from novapulse.core.secretfiles import WatchedSecret
 from novapulse.core.settings import Loaded
 from novapulse.core.tasks import end_all
@@ -44,7 +45,11 @@ async def open_runtime(
     bell = Bell(cache)
     keys = load_key_ring(places.data_key_file(loaded))
     runtime = Runtime(settings=settings, db=db, cache=cache, bell=bell, keys=keys, clock=clock)
-    pulse = asyncio.create_task(keep_pulse(db, cache, state_directory=loaded.paths.state))
+    room = Room() if settings.mongo.is_embedded else None
+    if room is not None:
+        runtime.add(room)
+    state = loaded.paths.state
+    pulse = asyncio.create_task(keep_pulse(db, cache, state_directory=state, room=room))
     try:
         yield runtime
     finally:
@@ -56,11 +61,10 @@ async def open_runtime(
 
 def add_identity(runtime: Runtime, loaded: Loaded) -> None:
     """Token keys, password hashing and sessions, for processes that sign people in."""
-    secrets = places.secrets_directory(loaded)
     given = loaded.jwt_access_secret
     token_key_file = places.token_key_file(loaded)
     keys = load_token_keys(token_key_file, given=given)
-    refresh_key = load_refresh_key(secrets / "refresh-key")
+    refresh_key = load_refresh_key(places.refresh_key_file(loaded))
     identity = Identity(
         runtime, keys, refresh_key=refresh_key, setup_token_file=places.setup_token_file(loaded)
     )

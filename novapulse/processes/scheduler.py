@@ -10,18 +10,20 @@ import threading
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
 import structlog
 
 from novapulse.audit.sealer import Sealer, Trimmer
+from novapulse.core.clock import until_next
 from novapulse.core.context import Runtime
-from novapulse.core.errors import StorageFull, Unavailable
+from novapulse.core.errors import StorageFull, TransientConflict, Unavailable
 from novapulse.core.events import EVENTS
-from novapulse.core.jobs import periodic, presence, stats, upkeep
-from novapulse.core.jobs.bell import Ear
+from novapulse.core.jobs import periodic, presence, stats, stillness, upkeep
+from novapulse.core.jobs.bell import TICK_SECONDS, Ear
+from novapulse.core.jobs.stillness import Stillness
 from novapulse.core.leader import LEASE_SECONDS, RENEW_SECONDS, Leadership
 from novapulse.core.mongo import Document
 from novapulse.core.pump import Pump
@@ -40,11 +42,19 @@ from supervisor.control import ControlClient, ControlError
 
 log = structlog.get_logger("scheduler")
 SWEEP_SECONDS = 5.0
+STRAYS_SECONDS = 3600.0
 PERIODIC_SECONDS = 5.0
 WORKFLOWS_SECONDS = 5.0
+ORPHANS_SECONDS = 15.0
 TIDY_SECONDS = 15.0
 COUNT_SECONDS = 5.0
 SEAL_SECONDS = 2.0
+# Where nothing happens: a look in case that something was missed.
+SEAL_LOOK_SECONDS = 2.5
+EVENTS_LOOK_SECONDS = 5.0
+MET_SECONDS = 0.1
+IDLE_COUNT_SECONDS = 60.0
+IDLE_TIDY_SECONDS = 60.0
 TRIM_SECONDS = 300.0
 
 
@@ -55,8 +65,12 @@ class Scheduler:
         self._leadership = Leadership(runtime.db, owner)
         self._pump = Pump(runtime, PLANNERS)
         self._sealer = Sealer(runtime)
-        self._ear = Ear(runtime.cache, (EVENTS,))
+        self._ear = Ear(runtime.cache, (EVENTS,), look_seconds=EVENTS_LOOK_SECONDS)
         self._leads_until = 0.0
+        self._seen: Stillness | None = None
+        self._counted: tuple[Stillness | None, float] = (None, 0.0)
+        self._has_planned = asyncio.Event()
+        self._beginning = asyncio.Event()
 
     @property
     def leads(self) -> bool:
@@ -70,9 +84,12 @@ class Scheduler:
                 self._ear.listen(),
                 self._keep_lease(),
                 self._pump_events(),
+                self._while_leading(self._tick, TICK_SECONDS),
                 self._while_leading(self._take_back, SWEEP_SECONDS),
+                self._while_leading(self._take_back_strays, STRAYS_SECONDS),
                 self._while_leading(self._enqueue_periodic, PERIODIC_SECONDS),
-                self._while_leading(self._run_workflows, WORKFLOWS_SECONDS),
+                self._while_leading(self._start_workflows, WORKFLOWS_SECONDS),
+                self._while_leading(self._fail_orphans, ORPHANS_SECONDS),
                 self._while_leading(self._tidy, TIDY_SECONDS),
                 self._while_leading(self._count, COUNT_SECONDS),
                 self._while_leading(self._seal, SEAL_SECONDS),
@@ -114,73 +131,128 @@ class Scheduler:
     async def _take(self, *, gone: tuple[str, ...] = ()) -> None:
         asked = time.monotonic()
         if await self._leadership.take(gone=gone):
-            if not self.leads:
-                self._pump.forget()
-                log.info("scheduler.leads")
-                self._ear.ring()
+            begins = not self.leads
             self._leads_until = asked + LEASE_SECONDS
+            if begins:
+                self._begin()
+        else:
+            self._leads_until = 0.0
+            metrics.withdraw_leaders_gauges()
+
+    def _begin(self) -> None:
+        self._pump.forget()
+        log.info("scheduler.leads")
+        self._ear.ring()
+        self._beginning.set()  # whoever waits for it goes on now
+        self._beginning = asyncio.Event()
 
     async def _keep_lease(self) -> None:
         while True:
             with suppress(Unavailable):
                 await self._take()
-            await asyncio.sleep(RENEW_SECONDS)
+            await asyncio.sleep(until_next(RENEW_SECONDS))
 
     async def _pump_events(self) -> None:
         while True:
             planned = 0
-            with suppress(Unavailable):
+            try:
                 planned = await self._pump.run_once() if self.leads else 0
-            if not planned:
+            except TransientConflict:  # with a change that is over in a moment
+                await asyncio.sleep(MET_SECONDS)
+                continue
+            except Unavailable:
+                pass
+            if planned:
+                self._has_planned.set()
+            else:
                 await self._ear.wait(3600.0)
 
     async def _while_leading(
         self, step: Callable[[], Awaitable[float | None]], seconds: float
     ) -> None:
-        """Repeat a step that any leader may repeat; it may ask for a longer rest."""
+        """Repeat a step that any leader may repeat; it may ask for a longer rest.
+
+        Who begins to lead begins with all of them, also with what is done once an hour.
+        """
         while True:
-            rest: float | None = None
+            beginning, rest = self._beginning, None
             if self.leads:
                 with suppress(Unavailable):
                     rest = await step()
-            await asyncio.sleep(max(seconds, rest or 0.0))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(until_next(seconds), rest or 0.0)):
+                    await beginning.wait()
+
+    async def _tick(self) -> None:
+        await self._runtime.bell.tick()
 
     async def _take_back(self) -> None:
+        self._seen = await stillness.look(self._runtime.db)
+        if self._seen.is_still:
+            return
         lapsed = await upkeep.release_lapsed(self._runtime.db)
         if lapsed:
             log.warning("jobs.lapsed", jobs=lapsed)
         await self._ring_due()
 
-    async def _enqueue_periodic(self) -> None:
-        await periodic.enqueue_due(self._runtime, now=self._runtime.clock())
+    async def _take_back_strays(self) -> None:
+        if strays := await upkeep.release_strays(self._runtime.db):
+            log.warning("jobs.strays", jobs=strays)
+            await self._ring_due()
 
-    async def _run_workflows(self) -> None:
+    async def _enqueue_periodic(self) -> float:
+        """Nothing more is due before the next minute, which is how long to rest."""
         now = self._runtime.clock()
-        await run_planner.start_scheduled(self._runtime, now=now)
-        await fail_orphans(self._runtime, now=now)
+        await periodic.enqueue_due(self._runtime, now=now)
+        return _until_next_minute(now)
 
-    async def _tidy(self) -> None:
+    async def _start_workflows(self) -> float:
+        """Their schedules know whole minutes, too."""
+        now = self._runtime.clock()
+        started = await run_planner.start_scheduled(self._runtime, now=now)
+        return 0.0 if started else _until_next_minute(now)
+
+    async def _fail_orphans(self) -> None:
+        await fail_orphans(self._runtime, now=self._runtime.clock())
+
+    async def _tidy(self) -> float:
+        """What finished long ago goes; where little finishes, it may wait a little longer."""
         await expire_invites(self._runtime)
         settings = self._runtime.settings.queues
-        await upkeep.trim(
+        deleted = await upkeep.trim(
             self._runtime.db,
             keep_completed=timedelta(hours=settings.completed_keep_hours),
             keep_most=settings.completed_keep_jobs,
             keep=timedelta(days=settings.dead_keep_days),
         )
+        return 0.0 if deleted else IDLE_TIDY_SECONDS
 
     async def _count(self) -> float:
-        """The gauges, and full counts of huge queues: at most a fiftieth of the time."""
+        """The gauges, and full counts of huge queues: at most a fiftieth of the time.
+
+        As long as nothing is to be done and no row came or went, the last counts hold.
+        """
+        counted, at = self._counted
+        seen, now = self._seen, time.monotonic()
+        if seen and seen.is_still and seen == counted and now - at < IDLE_COUNT_SECONDS:
+            return 0.0
         seconds = await stats.take_snapshots(self._runtime.db)
         ages = await stats.oldest_seconds(self._runtime.db)
-        for queue, states in (await stats.counts(self._runtime.db)).items():
+        counts = await stats.counts(self._runtime.db)
+        for queue, states in counts.items():
             metrics.queue_oldest_seconds.labels(queue).set(ages.get(queue, 0.0))
             for state, number in states.items():
                 metrics.queue_size.labels(queue, state).set(number)
+        self._counted = (seen, now)
         return 50 * seconds
 
     async def _seal(self) -> None:
+        """Then wait for events: what was planned in the next seconds is the next batch."""
         await self._sealer.seal_waiting()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SEAL_LOOK_SECONDS):
+                await self._has_planned.wait()
+        self._has_planned.clear()
 
     async def _trim(self) -> None:
         """Webhooks replay events: theirs stay for as long as deliveries do."""
@@ -195,6 +267,10 @@ class Scheduler:
     async def _ring_due(self) -> None:
         for queue in await upkeep.due_queues(self._runtime.db):
             self._runtime.bell.ring(queue)
+
+
+def _until_next_minute(now: datetime) -> float:
+    return 60.05 - now.second - now.microsecond / 1e6
 
 
 class Numbers:

@@ -1,7 +1,5 @@
 """The table from settings to process specs: who runs, on what it waits, how it stops."""
 
-import os
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +7,12 @@ from pathlib import Path
 from novapulse.core.settings import Loaded
 from novapulse.processes import places
 from novapulse.processes.handoff import HANDOFF, LOG_FORMAT
+from novapulse.processes.starting import (
+    FORK_SERVER,
+    fork_server_program,
+    own_program,
+    passed_on,
+)
 from novapulse.stores.find import find_store
 from novapulse.stores.mongod import mongod_process
 from novapulse.stores.process import StoreProcess
@@ -26,19 +30,10 @@ from supervisor.spec import (
 
 # Lower ranks stop first.
 _API, _CONSUMER, _SCHEDULER, _REDIS, _MONGOD = range(5)
-FORK_SERVER = "fork-server"
-_FORK_SERVER_SECONDS = 10.0
 _CONFIGURATION, _UNAVAILABLE, _BUG = 78, 69, 70
 _FATAL_TO_MIGRATE = frozenset({1, _UNAVAILABLE, _BUG, _CONFIGURATION})
-# What a Python child may know of the environment that started the program.
-_PASSED_ON = (
-    *("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "PYTHONPATH", "NO_COLOR"),
-    *("SSL_CERT_FILE", "SSL_CERT_DIR", "CREDENTIALS_DIRECTORY"),
-)
 # Queues whose job kinds exist; a consumer without any would only cost memory.
 QUEUES = ("email", "webhook", "workflow", "report")
-# The roles whose modules the fork server loads, and is forked into.
-FORKED = ("api", "consumer", "scheduler", "migrate")
 STORE_STOP_SECONDS = 5.0
 
 
@@ -56,10 +51,9 @@ def build_table(loaded: Loaded, *, handoff: Path, log_format: str) -> list[Proce
 
 
 def _environment(handoff: Path, log_format: str) -> dict[str, str]:
-    passed_on = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     metrics = str(handoff.with_name("metrics"))
     return {
-        **passed_on,
+        **passed_on(),
         HANDOFF: str(handoff),
         LOG_FORMAT: log_format,
         "PROMETHEUS_MULTIPROC_DIR": metrics,
@@ -79,12 +73,13 @@ class _Table:
 
     def fork_server(self) -> ProcessSpec:
         """Spares the others loading the program; they do it themselves when it is away."""
+        start = self._settings.supervisor.start_seconds
         return ProcessSpec(
             name=FORK_SERVER,
             role=FORK_SERVER,
-            argv=own_program("process", "fork_server", *FORKED),
+            argv=fork_server_program(),
             env=self._environment,
-            readiness=MessageReadiness(start_timeout_seconds=_FORK_SERVER_SECONDS),
+            readiness=MessageReadiness(start_timeout_seconds=start),
             required=False,
             stop=StopPolicy(deadline_seconds=1.0, rank=_API),
             restart=replace(self._restart, fatal_first_exit_codes=frozenset()),
@@ -203,9 +198,3 @@ class _Table:
             stop=StopPolicy(deadline_seconds=drain_seconds + 1.0, rank=rank),
             restart=self._restart,
         )
-
-
-def own_program(*arguments: str) -> tuple[str, ...]:
-    """The start line of another of our own verbs; a built program is its own interpreter."""
-    interpreter = () if getattr(sys, "frozen", False) else ("-m", "novapulse")
-    return (sys.executable, *interpreter, *arguments)

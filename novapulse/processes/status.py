@@ -1,6 +1,5 @@
 """What `novapulse status` shows: the supervisor's view, the stores and the queues."""
 
-import asyncio
 from typing import Any
 
 from novapulse import __version__
@@ -12,6 +11,7 @@ from novapulse.core.health import Health, disk
 from novapulse.core.jobs import stats
 from novapulse.core.jobs.kinds import Queue
 from novapulse.core.settings import Loaded, Paths, read_handoff
+from novapulse.core.tasks import run
 from novapulse.processes import places
 from novapulse.processes.diagnosis import conclude
 from novapulse.processes.runtime import open_runtime
@@ -34,7 +34,7 @@ def read_status(paths: Paths) -> dict[str, Any]:
     rows = answer["processes"]
     is_migrated = any(row["role"] == "migrate" and row["state"] == "done" for row in rows)
     reading = _stores_and_contents(running, is_migrated=is_migrated)
-    stores, queues, unsealed, alerts = asyncio.run(reading)
+    stores, queues, unsealed, alerts = run(reading)
     is_well = all(check["status"] == "ok" for check in stores.values())
     state = answer["state"] if is_well or answer["state"] != "ready" else "degraded"
     document = {

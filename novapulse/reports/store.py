@@ -164,7 +164,7 @@ async def wanted_files(db: Database, file_ids: Sequence[str]) -> set[str]:
 
 async def open_reports(db: Database, *, limit: int) -> list[tuple[str, ReportRow]]:
     """Company and report of those that are being made, the longest untouched first."""
-    found = await db.platform(REPORTS).find(
+    found = await db.brief(REPORTS).find(
         {"status": _OPEN}, sort=(("updatedAt", 1),), limit=limit, hint="state"
     )
     return [(row["companyId"], from_document(row, ReportRow)) for row in found]
@@ -172,6 +172,8 @@ async def open_reports(db: Database, *, limit: int) -> list[tuple[str, ReportRow
 
 async def ended_jobs(db: Database, job_ids: Sequence[str]) -> set[str]:
     """Those of the jobs that have ended, or are not kept any more."""
+    if not job_ids:
+        return set()
     alive = [str(state) for state in State if state not in TERMINAL]
     where = {"_id": {"$in": list(job_ids)}, "state": {"$in": alive}}
     found = await db.platform(JOBS).find(where, limit=len(job_ids), projection={"_id": 1})

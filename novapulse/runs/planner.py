@@ -17,10 +17,11 @@ from novapulse.core.events import EventRow, matches
 from novapulse.core.ids import derived_id
 from novapulse.core.jobs.rows import NewJob
 from novapulse.core.mongo import Document
+from novapulse.core.pump import Plan
 from novapulse.rules import conditions
 from novapulse.runs import starting
 from novapulse.runs.model import MAX_DEPTH, Origin, RunRecord, RunState, scope_of
-from novapulse.runs.store import AllRuns
+from novapulse.runs.store import RUNS, AllRuns, run_row
 from novapulse.workflows import checking
 from novapulse.workflows.model import EventTrigger, Workflow
 from novapulse.workflows.store import AllWorkflows
@@ -38,8 +39,8 @@ class Planned(NamedTuple):
     trace: str | None = None
 
 
-async def plan_runs(runtime: Runtime, events: Sequence[EventRow]) -> list[Document]:
-    """Insert the runs that these events start; their jobs."""
+async def plan_runs(runtime: Runtime, events: Sequence[EventRow], plan: Plan) -> None:
+    """The runs that these events start, and their jobs."""
     triggered = await AllWorkflows(runtime.db).triggered(
         sorted({event.company_id for event in events})
     )
@@ -57,8 +58,8 @@ async def plan_runs(runtime: Runtime, events: Sequence[EventRow]) -> list[Docume
                 if run is not None
             ]
     admitted = await _admitted(runtime, wanted)
-    await AllRuns(runtime.db).insert_missing([(one.company_id, one.run) for one in admitted])
-    return _jobs(runtime, admitted)
+    plan.insert(RUNS, [run_row(one.company_id, one.run) for one in admitted])
+    plan.enqueue(_jobs(runtime, admitted))
 
 
 async def start_scheduled(runtime: Runtime, *, now: datetime) -> int:
@@ -134,6 +135,7 @@ async def _admitted(runtime: Runtime, wanted: Sequence[Planned]) -> list[Planned
             planned
         )
     admitted: list[Planned] = []
+    cut: list[Planned] = []
     for (workflow_id, minute), group in minutes.items():
         deep = [one for one in group if one.run.depth > MAX_DEPTH]
         good = [one for one in group if one.run.depth <= MAX_DEPTH]
@@ -147,10 +149,13 @@ async def _admitted(runtime: Runtime, wanted: Sequence[Planned]) -> list[Planned
         room = max(0, most - before)
         admitted += good[:room]
         reason = f"more than {MAX_DEPTH} runs came one from the other"
-        admitted += [_cut(runtime, one, reason=reason) for one in deep[:1]]
+        cut += [_cut(runtime, one, reason=reason) for one in deep[:1]]
         if good[room:]:
             reason = f"more than {most} runs within a minute"
-            admitted.append(_cut(runtime, good[room], reason=reason))
+            cut.append(_cut(runtime, good[room], reason=reason))
+    if cut:
+        told = await AllRuns(runtime.db).known([one.run.id for one in cut])
+        admitted += [one for one in cut if one.run.id not in told]
     return admitted
 
 

@@ -165,9 +165,16 @@ class AllRuns:
 
     async def insert_missing(self, runs: Sequence[tuple[str, RunRecord]]) -> None:
         """`(company id, run)` each; those that are there already stay as they are."""
-        documents = [{**_without_none(run), "companyId": company} for company, run in runs]
+        documents = [run_row(company, run) for company, run in runs]
         if documents:
             await self._db.platform(RUNS).insert_missing(documents)
+
+    async def known(self, run_ids: Sequence[str]) -> set[str]:
+        """Those of the ids that are there."""
+        found = await self._db.platform(RUNS).find(
+            {"_id": {"$in": list(run_ids)}}, limit=len(run_ids), projection={"_id": 1}
+        )
+        return {row["_id"] for row in found}
 
     async def insert_jobs(self, rows: Sequence[Document]) -> None:
         await self._db.platform(JOBS).insert_missing(rows)
@@ -179,7 +186,7 @@ class AllRuns:
         """Open steps and pending runs to be looked after: the collection and the row."""
         found: list[tuple[str, Document]] = []
         for collection in (STEPS, RUNS):
-            rows = await self._db.platform(collection).find(
+            rows = await self._db.brief(collection).find(
                 {"checkAt": {"$lte": now}}, sort=(("checkAt", 1),), limit=limit, hint="check"
             )
             found += [(collection, row) for row in rows]
@@ -187,8 +194,10 @@ class AllRuns:
 
     async def jobs(self, job_ids: Sequence[str]) -> dict[str, Document]:
         """The ledger's rows that there still are, by their id."""
+        if not job_ids:
+            return {}
         found = await self._db.platform(JOBS).find(
-            {"_id": {"$in": list(job_ids)}}, limit=max(1, len(job_ids))
+            {"_id": {"$in": list(job_ids)}}, limit=len(job_ids)
         )
         return {row["_id"]: row for row in found}
 
@@ -201,6 +210,11 @@ def _started_in(minute: datetime) -> Document:
     """Runs of one minute; those that were skipped do not count."""
     within = {"$gte": minute, "$lt": minute + timedelta(minutes=1)}
     return {"createdAt": within, "state": {"$ne": str(RunState.SKIPPED)}}
+
+
+def run_row(company_id: str, run: RunRecord) -> Document:
+    """For writes across companies."""
+    return {**_without_none(run), "companyId": company_id}
 
 
 def _without_none(record: RunRecord | StepRecord) -> Document:

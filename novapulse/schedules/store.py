@@ -68,7 +68,7 @@ class ScheduleStore:
 async def due_schedules(db: Database, *, now: datetime, limit: int) -> list[tuple[str, str]]:
     """Company and id of active schedules whose time has come, in all companies."""
     where = {"isActive": True, "nextRunAt": {"$lte": now}}
-    found = await db.platform(SCHEDULES).find(
+    found = await db.brief(SCHEDULES).find(
         where, sort=(("nextRunAt", 1),), limit=limit, hint="due", projection={"companyId": 1}
     )
     return [(row["companyId"], row["_id"]) for row in found]

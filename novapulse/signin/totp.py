@@ -7,8 +7,6 @@ import re
 import secrets
 
 import pyotp
-import qrcode
-from qrcode.image.pure import PyPNGImage
 
 from novapulse.core.errors import Invalid
 
@@ -53,6 +51,9 @@ def otpauth_uri(secret: str, email: str) -> str:
 
 def qr_code(text: str) -> str:
     """A PNG as a data URI."""
+    import qrcode  # not with each start: who adds an authenticator waits the moment
+    from qrcode.image.pure import PyPNGImage
+
     image = io.BytesIO()
     qrcode.make(text, image_factory=PyPNGImage).save(image)
     return "data:image/png;base64," + base64.b64encode(image.getvalue()).decode()

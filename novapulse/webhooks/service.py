@@ -38,7 +38,8 @@ async def list_deliveries(ctx: Context, webhook_id: str, query: DeliveryQuery) -
     """The events that a webhook got or is to get, newest first. Raises NotFound."""
     ctx.require(Scope.WEBHOOKS_READ)
     await SubscriptionStore(ctx.read()).get(webhook_id)
-    rows = await LogStore(ctx.read()).page_of_deliveries(webhook_id, query)
+    sending = await delivery_store.sending_ids(ctx.runtime.db, ctx.read())
+    rows = await LogStore(ctx.read()).page_of_deliveries(webhook_id, query, sending=sending)
     return paging.listing(rows, query.limit)
 
 

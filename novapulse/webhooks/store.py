@@ -7,7 +7,7 @@ from novapulse.core.documents import from_document
 from novapulse.core.errors import NotFound
 from novapulse.core.mongo import Database, Document, TenantSession
 from novapulse.deliveries.model import AnswerClass, Attempt, Delivery, DeliveryState
-from novapulse.deliveries.store import ATTEMPTS, DELIVERIES, ONCE, STATE, sending_ids
+from novapulse.deliveries.store import ATTEMPTS, DELIVERIES, ONCE, STATE
 from novapulse.webhooks.model import AttemptQuery, DeliveryQuery, LogQuery
 
 NEWEST, _EVENT, _CLASS, _STATUS, _ONE_EVENT = "newest", "event", "class", "status", "one_event"
@@ -39,7 +39,6 @@ class LogStore:
     """Every list goes by an index that its filters name; of several, by the narrowest."""
 
     def __init__(self, session: TenantSession) -> None:
-        self._session = session
         self._attempts = session.rows(ATTEMPTS)
         self._deliveries = session.rows(DELIVERIES)
 
@@ -67,10 +66,11 @@ class LogStore:
         )
         return [from_document(document, Attempt) for document in found]
 
-    async def page_of_deliveries(self, webhook_id: str, query: DeliveryQuery) -> list[Delivery]:
+    async def page_of_deliveries(
+        self, webhook_id: str, query: DeliveryQuery, *, sending: set[str]
+    ) -> list[Delivery]:
         where = _common(webhook_id, query)
         index = _EVENT if query.event else NEWEST
-        sending = await sending_ids(self._session)
         if query.state is DeliveryState.SENDING:
             where["_id"] = {"$in": sorted(sending)}
             index = "_id_"

@@ -93,12 +93,12 @@ class AllWorkflows:
             "isActive": True,
             "trigger.type": "event",
         }
-        found = await self._db.platform(WORKFLOWS).find(where, limit=_MANY, hint="trigger")
+        found = await self._db.brief(WORKFLOWS).find(where, limit=_MANY, hint="trigger")
         return [(row["companyId"], workflow) for row, workflow in _readable(found)]
 
     async def due(self, now: datetime, *, limit: int) -> list[tuple[str, datetime, Workflow]]:
         """Workflows whose time has come: company, the time, workflow."""
-        found = await self._db.platform(WORKFLOWS).find(
+        found = await self._db.brief(WORKFLOWS).find(
             {"nextAt": {"$lte": now}}, sort=(("nextAt", 1),), limit=limit, hint="next"
         )
         return [(row["companyId"], row["nextAt"], workflow) for row, workflow in _readable(found)]

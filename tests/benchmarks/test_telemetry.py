@@ -25,14 +25,15 @@ _NOTHING: AbstractContextManager[None] = nullcontext()
 
 
 def test_a_scrape_of_four_api_processes_and_five_consumers() -> None:
-    config = OPEN_CONFIG.replace("[webhooks]", "[server]\nprocesses = 4\n\n[webhooks]")
+    more = "[server]\nprocesses = 4\n\n[queues.webhook]\nprocesses = 2\n\n[webhooks]"
+    config = OPEN_CONFIG.replace("[webhooks]", more)
     with appliance_in_temporary_root(config) as one:
         one.start()
         admin = one.found_company()
         rows = one.status()["processes"]
-        roles = [row["name"].rpartition("-")[0] for row in rows if row["pid"]]
+        roles = [row["role"].partition(":")[0] for row in rows if row["pid"]]
         assert roles.count("api") == 4
-        assert len(roles) >= 4 + 5 + 1
+        assert roles.count("consumer") == 5
         for number in range(400):  # every process has its share of series
             admin.create_task(f"number {number}")
             admin.get("/tasks?limit=5").must(200)
@@ -44,11 +45,15 @@ def test_a_scrape_of_four_api_processes_and_five_consumers() -> None:
             size = len(Client(one).get("/metrics").body)
             seconds.append(time.perf_counter() - began)
     middle = statistics.median(seconds)
+    late = sum(one > _LONGEST_SCRAPE_SECONDS for one in seconds)
     note(
         f"{len(roles)} processes, {size / 1024:.0f} KiB: the first {seconds[0] * 1_000:.0f} ms, "
-        f"median {middle * 1_000:.0f} ms, longest {max(seconds) * 1_000:.0f} ms"
+        f"median {middle * 1_000:.0f} ms, longest {max(seconds) * 1_000:.0f} ms, "
+        f"{late} of {len(seconds)} over {_LONGEST_SCRAPE_SECONDS * 1_000:.0f} ms"
     )
-    assert middle <= _LONGEST_SCRAPE_SECONDS
+    # What a scrape takes, with room; one in ten may meet something else of the machine's.
+    assert middle <= _LONGEST_SCRAPE_SECONDS / 2
+    assert late <= len(seconds) // 10
 
 
 class NoTracing:

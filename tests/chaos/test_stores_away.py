@@ -27,7 +27,8 @@ from tests.support.stores import (
 )
 
 IS_LONG = bool(os.environ.get("CHAOS_OUTAGES"))
-PER_SECOND = 200.0 if IS_LONG else 60.0
+# A machine that can not bear the load with both stores there shows nothing of them away.
+PER_SECOND = float(os.environ.get("CHAOS_PER_SECOND", "200" if IS_LONG else "60"))
 REDIS_SECONDS = {"stopped": 30.0, "killed": 60.0} if IS_LONG else {"stopped": 5.0, "killed": 2.5}
 MONGOD_SECONDS = 20.0 if IS_LONG else 2.5
 # A machine that also runs other tests is not what these were promised for.
@@ -90,7 +91,15 @@ def scene() -> Iterator[Scene]:
             appliance.start()
             client = appliance.found_company()
             client.subscribe(receiver.url, "task.created", retries=20)
+            warm_up(appliance, client)
             yield Scene(stores, appliance, client, receiver)
+
+
+def warm_up(appliance: Appliance, client: Client) -> None:
+    """Until connections are made and the code was run: a cold start is not what is asked here."""
+    pace = PER_SECOND / 4
+    with PacedLoad(appliance.address, client.headers, per_second=pace, label="warm") as load:
+        load.wait_for(lambda: len(load.asked) > 6 * pace, seconds=60)
 
 
 def go(store: RunningStore, way: str) -> None:
@@ -142,12 +151,13 @@ def test_without_redis_requests_are_answered_and_jobs_run(scene: Scene, way: str
         first_half = {
             one.answer["id"]
             for one in load.since(went, went + REDIS_SECONDS[way] / 2)
-            if one.is_write
+            if one.is_write and one.status == 201  # others fail the test below, by their status
         }
         early = len(first_half & scene.delivered().keys())
         came = time.monotonic()
         come_back(redis, way)
-        before = {one.answer["id"] for one in load.since(went, came) if one.is_write}
+        asked = load.since(went, came)
+        before = {one.answer["id"] for one in asked if one.is_write and one.status == 201}
         waited = scene.appliance.wait_for(
             lambda: before <= scene.delivered().keys(), seconds=JOBS_BACK_SECONDS
         )

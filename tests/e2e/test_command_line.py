@@ -7,47 +7,85 @@ import sys
 import time
 from pathlib import Path
 
+import click
 import pytest
+from click.testing import CliRunner
 
 from novapulse import __version__
+from novapulse.cli.program import program
+from novapulse.cli.verbs import VERBS
 from tests.support.appliance import Appliance, SharedAppliance, note
 
-FRAMEWORKS = ("aiohttp", "argon2", "cryptography", "hypercorn", "huey", "pymongo", "redis")
-FRAMEWORKS += ("rich", "starlette")
+# What asking for help may load of what is not the standard library's, and what it may not of that.
+LIGHT = {"click", "novapulse"}
+HEAVY = {"asyncio", "concurrent", "difflib", "email", "http", "logging", "multiprocessing", "ssl"}
+
+
+def run(*words: str) -> "subprocess.CompletedProcess[str]":
+    """A Python program, or one of its modules."""
+    command = [sys.executable, *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
 
 
 def test_version_prints_the_version_alone():
-    done = subprocess.run(
-        [sys.executable, "-m", "novapulse", "version"],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+    done = run("-m", "novapulse", "version")
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{__version__}\n", "")
 
 
-@pytest.mark.parametrize("words", [["--help"], ["status", "--help"], ["run", "--help"]])
+@pytest.mark.parametrize(
+    "words",
+    [["--help"], *([verb, "--help"] for verb, (_, text) in VERBS.items() if text)],
+    ids=" ".join,
+)
 def test_help_imports_no_framework(words: list[str]):
+    """So it is there at once; for the list of verbs not even their modules are loaded."""
     program = (
-        "import sys, novapulse.cli\n"
+        "import sys\n"
+        "before = set(sys.modules)\n"
+        "import novapulse.cli\n"
         "try:\n"
         "    novapulse.cli.main(sys.argv[1:])\n"
         "finally:\n"
-        "    print('IMPORTED', *sorted(sys.modules))\n"
+        "    print('IMPORTED', *sorted(set(sys.modules) - before))\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program, *words],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+    done = run("-c", program, *words)
     said, _, imported = done.stdout.partition("IMPORTED")
     assert done.returncode == 0, done.stderr
     assert said.startswith("Usage: novapulse")
-    assert imported
-    assert [name for name in FRAMEWORKS if name in imported.split()] == []
+    modules = imported.split()
+    packages = {name.partition(".")[0] for name in modules}
+    light = {"novapulse"} if words == ["--help"] else LIGHT
+    assert packages - sys.stdlib_module_names - {"__mp_main__"} == light
+    assert packages & HEAVY == set()
+    loaded = {name for name in modules if name.startswith("novapulse.cli.")}
+    if words == ["--help"]:
+        assert loaded == {"novapulse.cli.start", "novapulse.cli.verbs"}
+
+
+@pytest.mark.parametrize("columns", ["80", "200", "40"])
+def test_the_list_of_verbs_is_what_click_would_print(columns: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("COLUMNS", columns)
+    done = run("-m", "novapulse", "--help")
+    clicks = CliRunner().invoke(program, ["--help"], prog_name="novapulse").output
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.split() == clicks.split()
+    # Click's runner takes every terminal for 80 columns wide; a narrow one has its lines broken.
+    assert (done.stdout == clicks) is (columns != "40")
+
+
+def test_the_list_of_verbs_has_every_verb_that_is_not_hidden():
+    done = subprocess.run(
+        [sys.executable, "-m", "novapulse", "--help"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    listed = done.stdout.partition("Commands:\n")[2].splitlines()
+    context = click.Context(program)
+    shown = [verb for verb in VERBS if not program.get_command(context, verb).hidden]
+    assert [line.split()[0] for line in listed] == shown == sorted(shown)
+    assert all(len(line) < 80 and line.endswith(".") for line in listed)
 
 
 def test_a_configuration_can_be_checked_before_a_start(shared_appliance: SharedAppliance):

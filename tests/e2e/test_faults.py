@@ -1,26 +1,21 @@
 """Faults made in a running appliance: from its own scrape, each fires its alert in both judges.
 
-What the rules wait for is not waited for: a scrape from before a fault and one from after it are
-played on, minute by minute at the same pace, to the built-in evaluator and to Prometheus.
+Those of the machine around it are in `test_machine_faults.py`, and a whole one that is gone in
+`test_alerting.py`.
 """
 
-import json
-import shutil
-import subprocess
+import os
+import signal
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pymongo import MongoClient
 
-from novapulse.alerts.rules import RULES
-from novapulse.alerts.service import Watch, names_of
 from novapulse.backup.store import BACKUPS, Deed
-from novapulse.core.telemetry import scrape
-from novapulse.core.telemetry.scrape import Labels, Sample
 from tests.support.appliance import Appliance, Client, appliance_in_temporary_root
+from tests.support.judging import Numbers, Watched, firing, played
 from tests.support.pace import PacedLoad
 from tests.support.receiver import WebhookReceiver, webhook_receiver
 from tests.support.stores import (
@@ -31,8 +26,6 @@ from tests.support.stores import (
 )
 
 pytestmark = [pytest.mark.slow, pytest.mark.chaos]
-ROOT = Path(__file__).parents[2]
-MINUTES = 35  # longer than any rule's window and wait
 WAITING = 1_001
 CONFIG = """\
 [webhooks]
@@ -40,35 +33,21 @@ allow_networks = ["127.0.0.0/8"]
 
 [rate_limits]
 general = "1000000/minute"
+
+[supervisor]
+quarantine_exits = 2
 """
-Numbers = dict[tuple[str, Labels], float]
-_COUNTED = ("_total", "_bucket", "_count", "_sum")
 
 
-@dataclass
-class Scene:
-    stores: RunningStores
-    appliance: Appliance
-    client: Client
-    receiver: WebhookReceiver
-    healthy: Numbers = field(default_factory=dict)
-
-    def scrape(self) -> Numbers:
-        """What the rules look at, of a scrape that needs no API process."""
-        names = names_of(RULES)
-        found = scrape.samples(self.appliance.root / "run" / "metrics")
-        ours = (one for one in found if one.name.removesuffix("_bucket") in names)
-        return {(one.name, one.labels): one.value for one in ours}
-
-    def wait_for(self, name: str, *, above: float = -1.0, below: float = 1e18) -> Numbers:
-        """The scrape in which one of these samples is within the limits."""
-
-        def is_there() -> bool:
-            values = [value for (known, _), value in self.scrape().items() if known == name]
-            return any(above < value < below for value in values)
-
-        self.appliance.wait_for(is_there, seconds=30)
-        return self.scrape()
+class Scene(Watched):
+    def __init__(
+        self, appliance: Appliance, stores: RunningStores, receiver: WebhookReceiver
+    ) -> None:
+        super().__init__(appliance)
+        self.stores = stores
+        self.receiver = receiver
+        self.client: Client = appliance.found_company()
+        self.healthy: Numbers = self.wait_for("queue_size")
 
 
 @pytest.fixture(scope="module")
@@ -84,80 +63,31 @@ def scene() -> Iterator[Scene]:
             webhook_receiver() as receiver,
         ):
             appliance.start()
-            one = Scene(stores, appliance, appliance.found_company(), receiver)
-            one.healthy = one.wait_for("queue_size")
-            yield one
-
-
-def played(before: Numbers, after: Numbers) -> dict[tuple[str, Labels], list[float]]:
-    """Counters go on growing by what they grew; of a gauge the last value stays."""
-    found = {}
-    for key, value in after.items():
-        former = before.get(key, 0.0)
-        step = value - former if key[0].endswith(_COUNTED) else 0.0
-        first = former if step or key[0].endswith(_COUNTED) else value
-        found[key] = [first + step * minute for minute in range(MINUTES + 1)]
-    return found
-
-
-def firing(series: dict[tuple[str, Labels], list[float]]) -> set[str]:
-    """What the built-in evaluator says at the end of it."""
-    watch, found = Watch(), set[str]()
-    for minute in range(MINUTES + 1):
-        rows = [Sample(name, labels, row[minute]) for (name, labels), row in series.items()]
-        found = {rule.name for rule, _, _ in watch.judge(60.0 * minute, rows).values()}
-    return found
-
-
-def check_prometheus(
-    series: dict[tuple[str, Labels], list[float]], fired: set[str], directory: Path
-) -> None:
-    """`promtool` runs the rule file over the same numbers, and has the same alerts."""
-    if shutil.which("promtool") is None:
-        pytest.skip("NOT TESTED: the same in Prometheus needs promtool, not here")
-    rows = [
-        {"series": _selector(*key), "values": " ".join(f"{value:.9g}" for value in row)}
-        for key, row in series.items()
-    ]
-    rows.append({"series": 'up{job="novapulse"}', "values": f"1x{MINUTES}"})
-    expression = 'count by (alertname) (ALERTS{alertstate="firing"}) > bool 0'
-    samples = [{"labels": f'{{alertname="{name}"}}', "value": 1} for name in sorted(fired)]
-    test = {
-        "interval": "1m",
-        "input_series": rows,
-        "promql_expr_test": [
-            {"expr": expression, "eval_time": f"{MINUTES}m", "exp_samples": samples}
-        ],
-    }
-    rules = ROOT / "packaging" / "monitoring" / "rules.yml"
-    whole = {"rule_files": [str(rules)], "evaluation_interval": "1m", "tests": [test]}
-    file = directory / "live.yml"
-    file.write_text(json.dumps(whole))  # JSON is YAML
-    done = subprocess.run(
-        ["promtool", "test", "rules", str(file)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-
-
-def _selector(name: str, labels: Labels) -> str:
-    pairs = ",".join(f"{label}={json.dumps(value)}" for label, value in labels)
-    return f"{name}{{{pairs}}}"
-
-
-def check(scene: Scene, before: Numbers, wanted: set[str], directory: Path) -> None:
-    series = played(before, scene.scrape())
-    fired = firing(series)
-    assert wanted <= fired
-    check_prometheus(series, fired, directory)
+            yield Scene(appliance, stores, receiver)
 
 
 def test_a_healthy_appliance_fires_nothing(scene: Scene, tmp_path: Path):
-    check(scene, scene.healthy, set(), tmp_path)
+    scene.check(scene.healthy, set(), tmp_path)
     assert firing(played(scene.healthy, scene.scrape())) == set()
+
+
+def test_who_leads_no_more_tells_no_numbers_of_the_leader(scene: Scene):
+    """Old ones would fire here for as long as the other one leads: another appliance, say."""
+    told = {"queue_size", "novapulse_queue_oldest_seconds", "novapulse_outbox_oldest_seconds"}
+    assert told <= names(scene)
+    lease = {"_id": "scheduler"}
+    with MongoClient[dict[str, Any]](scene.stores.mongo_uri) as client:
+        leases = client["faults"]["leases"]
+        later = {"$add": ["$$NOW", 600_000]}
+        leases.update_one(lease, [{"$set": {"owner": "other/scheduler-1", "until": later}}])
+        scene.appliance.wait_for(lambda: not told & names(scene), seconds=15)
+        assert "http_requests_total" in names(scene)
+        leases.update_one(lease, [{"$set": {"until": "$$NOW"}}])
+    scene.appliance.wait_for(lambda: told <= names(scene), seconds=20)
+
+
+def names(scene: Scene) -> set[str]:
+    return {name for name, _ in scene.scrape()}
 
 
 def test_a_receiver_that_fails_fires(scene: Scene, tmp_path: Path):
@@ -168,7 +98,7 @@ def test_a_receiver_that_fails_fires(scene: Scene, tmp_path: Path):
         scene.client.create_task(f"number {number}")
     scene.wait_for("novapulse_webhook_attempts_total", above=4)
     scene.client.call("DELETE", f"/webhooks/{webhook['id']}").must(204)
-    check(scene, before, {"WebhooksFail", "JobsFail"}, tmp_path)
+    scene.check(before, {"WebhooksFail", "JobsFail"}, tmp_path)
 
 
 def test_jobs_that_nobody_runs_fire(scene: Scene, tmp_path: Path):
@@ -185,7 +115,7 @@ def test_jobs_that_nobody_runs_fire(scene: Scene, tmp_path: Path):
         jobs.update_many({"queue": "report"}, clock)
     scene.wait_for("queue_size", above=WAITING - 1)
     scene.wait_for("novapulse_queue_oldest_seconds", above=300)
-    check(scene, before, {"QueueBacklog", "QueueStalled"}, tmp_path)
+    scene.check(before, {"QueueBacklog", "QueueStalled"}, tmp_path)
     with MongoClient[dict[str, Any]](scene.stores.mongo_uri) as client:
         client["faults"]["jobs"].delete_many({"queue": "report"})
 
@@ -197,7 +127,7 @@ def test_a_configuration_that_is_not_taken_over_fires(scene: Scene, tmp_path: Pa
     file.write_text(f"{good}\n[no_such_section]\nx = 1\n")
     assert scene.appliance.cli("reload").returncode == 78
     scene.wait_for("novapulse_config_last_reload_successful", below=1)
-    check(scene, before, {"ReloadFailed"}, tmp_path)
+    scene.check(before, {"ReloadFailed"}, tmp_path)
     file.write_text(good)
     assert scene.appliance.cli("reload").returncode == 0
     scene.wait_for("novapulse_config_last_reload_successful", above=0)
@@ -211,19 +141,68 @@ def test_backups_that_are_old_fire(scene: Scene, tmp_path: Path):
             change = [{"$set": {"at": long_ago}}]
             client["faults"][BACKUPS].update_one({"_id": str(deed)}, change, upsert=True)
     scene.wait_for("novapulse_backup_age_seconds", above=86_400)
-    check(scene, before, {"BackupStale", "BackupUnverified"}, tmp_path)
+    scene.check(before, {"BackupStale", "BackupUnverified"}, tmp_path)
 
 
 def test_a_database_that_hangs_fires(scene: Scene, tmp_path: Path):
     before = scene.scrape()
+    wanted = {"RequestsFail", "DatabaseSlow"}
     with PacedLoad(
         scene.appliance.address, scene.client.headers, per_second=60, again=False
     ) as load:
         scene.stores.mongod.pause()
-        load.wait_for(lambda: sum(one.status == 503 for one in load.asked) > 60, seconds=20)
+        # The quick round trips from before the hang count too: it lasts until they are few enough.
+        scene.appliance.wait_for(
+            lambda: wanted <= firing(played(before, scene.scrape())), seconds=60
+        )
+        scene.check(before, wanted, tmp_path)
         scene.stores.mongod.resume()
         load.wait_for(lambda: load.asked[-1].status < 300, seconds=20)
-    check(scene, before, {"RequestsFail", "DatabaseSlow"}, tmp_path)
+
+
+def test_events_that_are_not_told_fire(scene: Scene, tmp_path: Path):
+    """Somebody's shell holds a lock on one of them in a transaction that it does not end."""
+    before = scene.scrape()
+    scheduler = scene.appliance.process("scheduler")["pid"]
+    with MongoClient[dict[str, Any]](scene.stores.mongo_uri) as client:
+        events = client["faults"]["events"]
+        os.kill(scheduler, signal.SIGSTOP)
+        try:
+            task = scene.client.create_task("not told yet")
+            where = {"data.task.id": task["id"], "isPlanned": False}
+            (event,) = events.find(where)
+            long_ago = {"$subtract": ["$$NOW", 600_000]}
+            events.update_one({"_id": event["_id"]}, [{"$set": {"createdAt": long_ago}}])
+            session = client.start_session()
+            session.start_transaction()
+            events.update_one({"_id": event["_id"]}, {"$set": {"held": 1}}, session=session)
+        finally:
+            os.kill(scheduler, signal.SIGCONT)
+        scene.wait_for("novapulse_outbox_oldest_seconds", above=60)
+        scene.check(before, {"EventsWait"}, tmp_path)
+        session.abort_transaction()
+        session.end_session()
+    after = scene.wait_for("novapulse_outbox_oldest_seconds", below=1)
+    assert "EventsWait" not in firing(played(before, after))
+
+
+def test_a_process_that_keeps_ending_fires(scene: Scene, tmp_path: Path):
+    before = scene.scrape()
+
+    def is_quarantined() -> bool:
+        """Else it is killed again."""
+        row = scene.appliance.process("report-1")
+        if row["pid"] and row["state"] != "quarantined":
+            os.kill(row["pid"], signal.SIGKILL)
+        return bool(row["state"] == "quarantined")
+
+    scene.appliance.wait_for(is_quarantined, seconds=40)
+    state = "novapulse_process_state"
+    scene.wait_for(state, above=0, process="report-1", state="quarantined")
+    scene.check(before, {"ProcessCrashes"}, tmp_path)
+    assert scene.appliance.cli("restart", "report-1").returncode == 0
+    after = scene.wait_for(state, above=0, process="report-1", state="ready")
+    assert "ProcessCrashes" not in firing(played(after, after))
 
 
 def test_a_dead_redis_fires(scene: Scene, tmp_path: Path):
@@ -233,4 +212,4 @@ def test_a_dead_redis_fires(scene: Scene, tmp_path: Path):
     for _ in range(20):
         scene.client.get("/tasks?limit=1").must(200)
     scene.wait_for("redis_connection_status", below=1)
-    check(scene, before, {"RedisDown", "RateLimitsFailOpen"}, tmp_path)
+    scene.check(before, {"RedisDown", "RateLimitsFailOpen"}, tmp_path)

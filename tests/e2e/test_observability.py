@@ -20,15 +20,16 @@ from tests.support.appliance import (
     Appliance,
     Client,
     appliance_in_temporary_root,
+    note,
 )
+from tests.support.certificates import tls_server
 from tests.support.monitoring import DASHBOARDS, metrics_in
 from tests.support.otlp import Collector, Span, collector
 from tests.support.receiver import WebhookReceiver, webhook_receiver
+from tests.support.replicas import free_port
 
 pytestmark = pytest.mark.slow
 Numbers = dict[tuple[str, ...], float]
-# Never there unless somebody has a certificate, and a public URL, to show.
-ABSENT = {"novapulse_certificate_left_seconds"}
 
 
 @dataclass
@@ -61,15 +62,25 @@ def numbers(text: str) -> Numbers:
 
 
 @pytest.fixture(scope="module")
-def scene() -> Iterator[Scene]:
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     # Limits that are counted and never reached: otherwise nothing would be kept in Redis.
     names = ("general", "login", "register", "invites")
     limits = "\n".join(f'{name} = "100000/minute"' for name in names)
     counted = OPEN_CONFIG.replace("enabled = false", limits)
-    with collector() as sink, webhook_receiver() as receiver:
-        config = f'{counted}\n[tracing]\nendpoint = "{sink.url}"\n'
+    directory = tmp_path_factory.mktemp("tls")
+    with (
+        collector() as sink,
+        webhook_receiver() as receiver,
+        tls_server(directory, days=60) as server,  # somebody ends TLS at the public URL
+    ):
+        own = f"127.0.0.1:{free_port()}"
+        config = (
+            f'[server]\npublic_url = "{server.url}"\n\n'
+            f'{counted}\n[tracing]\nendpoint = "{sink.url}"\n'
+        )
         with appliance_in_temporary_root(config) as one:
-            one.start()
+            one.start("--listen", own)
+            one.url = f"http://{own}"  # it says its public one
             yield Scene(one, one.found_company(), receiver, sink)
 
 
@@ -152,48 +163,122 @@ def test_from_the_request_id_logs_tell_the_whole_story(scene: Scene):
     scene.admin.call("DELETE", f"/webhooks/{webhook['id']}").must(204)
 
 
-def test_every_metric_of_the_seed_has_its_value_and_no_death_takes_one_back(scene: Scene):
-    admin, receiver = scene.admin, scene.receiver
-    before = scene.scrape()
-    created = ("http_requests_total", "POST", "/api/v1/tasks", "201")
-    missing = ("http_request_errors_total", "not_found", "GET", "/api/v1/tasks/{id}", "404")
-    done = ("queue_jobs_total", "webhook.deliver", "webhook", "completed")
-    failed = ("queue_job_errors_total", "webhook.deliver", "webhook")
-    webhook = admin.subscribe(receiver.url, "task.created", retries=1)
-    receiver.answer_next(500)
-    for number in range(5):
-        admin.create_task(f"number {number}")
-    for _ in range(3):
-        assert admin.get("/tasks/" + "0" * 24).status == 404
-    scene.wait_for(done, before.get(done, 0) + 5, seconds=30)
-    after = scene.wait_for(missing, before.get(missing, 0) + 3)
+CREATED = ("POST", "/api/v1/tasks", "201")
+MISSING = ("not_found", "GET", "/api/v1/tasks/{id}", "404")
+DONE = ("webhook.deliver", "webhook", "completed")
+AGAIN = ("webhook.deliver", "webhook", "retryable")
+FAILED = ("queue_job_errors_total", "webhook.deliver", "webhook")
+
+
+def drive(scene: Scene, *, tasks: int, missing: int) -> float:
+    """Traffic whose numbers are known; how long the creating took here."""
+    for _ in range(missing):
+        assert scene.admin.get("/tasks/" + "0" * 24).status == 404
+    began = time.monotonic()
+    for number in range(tasks):
+        scene.admin.create_task(f"number {number}")
+    return time.monotonic() - began
+
+
+def check_grown(before: Numbers, after: Numbers, *, tasks: int, failed: int, missing: int) -> None:
+    """Every metric of the seed that counts has grown by what was done."""
 
     def grown(*key: str) -> float:
         return after.get(key, 0.0) - before.get(key, 0.0)
 
-    assert grown(*created) == 5
-    assert grown("http_request_duration_seconds_count", *created[1:]) == 5
-    assert grown(*missing) == 3
-    assert grown(*failed) == 1
-    assert grown("queue_job_duration_seconds_count", *done[1:]) == 5
-    assert grown("db_query_duration_seconds_count", "transaction", "commit") >= 5
-    assert grown("redis_command_duration_seconds_count", "publish") >= 5
-    assert grown("novapulse_webhook_attempts_total", "ok") == 5
-    assert grown("novapulse_webhook_latency_seconds_count") == 5
-    assert after["redis_connection_status",] == 1
-    assert after["db_connection_pool_size", "idle"] >= 5
-    assert ("queue_size", "webhook", "dead") in after
+    assert grown("http_requests_total", *CREATED) == tasks
+    assert grown("http_request_duration_seconds_count", *CREATED) == tasks
+    assert grown("http_request_errors_total", *MISSING) == missing
+    assert grown("http_requests_total", *MISSING[1:]) == missing
+    assert grown("queue_jobs_total", *DONE) == tasks
+    assert grown("queue_job_duration_seconds_count", *DONE) == tasks
+    assert grown("queue_jobs_total", *AGAIN) == failed
+    assert grown("queue_job_duration_seconds_count", *AGAIN) == failed
+    assert grown(*FAILED) == failed
+    assert grown("db_query_duration_seconds_count", "tasks", "insert") == tasks
+    assert grown("db_query_duration_seconds_count", "transaction", "commit") >= tasks
+    assert grown("redis_command_duration_seconds_count", "evalsha") >= tasks + missing
+    assert grown("redis_command_duration_seconds_count", "publish") >= tasks
+    assert grown("novapulse_webhook_attempts_total", "ok") == tasks
+    assert grown("novapulse_webhook_latency_seconds_count") == tasks
+
+
+def check_histograms(text: str) -> None:
+    """Of each, the buckets never fall and the last one is the count."""
+    found = 0
+    for family in text_string_to_metric_families(text):
+        if family.type != "histogram":
+            continue
+        buckets: dict[tuple[str, ...], list[float]] = {}
+        counts: dict[tuple[str, ...], float] = {}
+        for one in family.samples:
+            labels = tuple(value for name, value in sorted(one.labels.items()) if name != "le")
+            if one.name.endswith("_bucket"):
+                buckets.setdefault(labels, []).append(one.value)
+            elif one.name.endswith("_count"):
+                counts[labels] = one.value
+        assert all(row == sorted(row) for row in buckets.values()), family.name
+        assert {labels: row[-1] for labels, row in buckets.items()} == counts
+        found += 1
+    assert found >= 5
+
+
+@pytest.mark.timeout(150)
+def test_every_metric_of_the_seed_has_its_value_and_no_death_takes_one_back(scene: Scene):
+    before = scene.scrape()
+    webhook = scene.admin.subscribe(scene.receiver.url, "task.created", retries=1)
+    scene.receiver.answer_next(500)
+    took = drive(scene, tasks=5, missing=3)
+    done = ("queue_job_duration_seconds_count", *DONE)
+    after = scene.wait_for(done, before.get(done, 0) + 5, seconds=30)
+    check_grown(before, after, tasks=5, failed=1, missing=3)
+    spent = ("http_request_duration_seconds_sum", *CREATED)
+    assert 0 < after[spent] - before.get(spent, 0.0) <= took
+    work = ("queue_job_duration_seconds_sum", *DONE)
+    assert after[work] > before.get(work, 0.0)
+    check_gauges(scene, after)
     kill(scene, "webhook-1")
     assert scene.appliance.cli("restart", "api-1").returncode == 0
-    kept = scene.wait_for(created, after[created])
+    kept = scene.wait_for(("http_requests_total", *CREATED), after["http_requests_total", *CREATED])
+    check_grown(after, kept, tasks=0, failed=0, missing=0)
     for key, value in after.items():
-        if key[0].endswith(("_total", "_count", "_bucket")) and "novapulse_process" not in key[0]:
+        if key[0].endswith(("_total", "_count", "_bucket", "_sum")):
             assert kept.get(key, 0.0) >= value, key
-    names = {path.stem.rpartition("_")[2] for path in metric_files(scene)}
-    live = {row["name"] for row in scene.appliance.status()["processes"] if row["pid"]}
-    assert {name.partition(".")[0] for name in names} <= live
-    assert len(names) == len({name.partition(".")[0] for name in names})
-    admin.call("DELETE", f"/webhooks/{webhook['id']}").must(204)
+    drive(scene, tasks=4, missing=2)
+    later = scene.wait_for(done, kept[done] + 4, seconds=30)
+    check_grown(kept, later, tasks=4, failed=0, missing=2)
+    check_gauges(scene, later)
+    check_nothing_is_told_of_the_dead(scene, later)
+    check_histograms(Client(scene.appliance).get("/metrics").body.decode())
+    scene.admin.call("DELETE", f"/webhooks/{webhook['id']}").must(204)
+
+
+def check_gauges(scene: Scene, found: Numbers) -> None:
+    """Those of the seed: what waits, is open, is there."""
+    assert found["redis_connection_status",] == 1
+    processes = len([row for row in scene.appliance.status()["processes"] if row["pid"]])
+    is_open = found["db_connection_pool_size", "idle"] + found["db_connection_pool_size", "in_use"]
+    assert processes / 2 <= is_open <= 50 * processes
+    assert found["queue_size", "report", "available"] == 0
+    assert scene.appliance.cli("queue", "pause", "report").returncode == 0
+    for _ in range(3):
+        scene.admin.post("/reports", {"kind": "task_list", "format": "csv"}).must(202)
+    size = ("queue_size", "report", "available")
+    assert scene.wait_for(size, 3, seconds=45)[size] == 3
+    assert scene.appliance.cli("queue", "resume", "report").returncode == 0
+    scene.appliance.wait_for(lambda: scene.scrape()[size] == 0, seconds=45)
+
+
+def check_nothing_is_told_of_the_dead(scene: Scene, found: Numbers) -> None:
+    """No file of a process that ended, and no series."""
+    rows = scene.appliance.status()["processes"]
+    live = {row["name"] for row in rows if row["pid"]}
+    names = [path.stem.rpartition("_")[2].partition(".")[0] for path in metric_files(scene)]
+    writers = {path.stem.rpartition("_")[2] for path in metric_files(scene)}
+    assert set(names) <= live
+    assert len(writers) == len(set(names)), "one incarnation of each"
+    told = {key[1] for key in found if key[0] == "novapulse_process_state"}
+    assert told == {row["name"] for row in rows}
 
 
 def metric_files(scene: Scene) -> list[Path]:
@@ -235,7 +320,7 @@ def test_every_metric_of_the_dashboards_is_in_a_scrape(scene: Scene):
     admin.post("/auth/password/forgot", {"email": "ada@acme.example"}).must(202)
     mails = ("novapulse_mails_total", "spooled")
     scene.wait_for(mails, 1)
-    wanted = {name for page in DASHBOARDS for name in metrics_in(page)} - ABSENT
+    wanted = {name for page in DASHBOARDS for name in metrics_in(page)}
     scene.appliance.wait_for(lambda: not wanted - families(scene.scrape()), seconds=20)
 
 
@@ -247,6 +332,7 @@ def families(found: Numbers) -> set[str]:
 def test_no_canary_is_in_a_log_trace_metric_redis_key_or_bundle(scene: Scene, tmp_path: Path):
     push_canaries(scene)
     assert len(scene.canaries) >= 30
+    note(f"{len(scene.canaries)} canaries")
     time.sleep(1.5)  # spans leave once a second
     bundle = tmp_path / "bundle.tar.gz"
     assert scene.appliance.cli("support", "bundle", "--output", str(bundle)).returncode == 0
@@ -351,8 +437,22 @@ def redis_content(appliance: Appliance) -> bytes:
 
 
 def test_what_a_process_has_not_sent_it_sends_before_it_ends(scene: Scene):
-    """Last: it stops the appliance."""
+    """Last: it stops the appliance. Spans leave once a second otherwise."""
     trace = "11112222333344445555666677778888"
+    webhook = scene.admin.subscribe(f"{scene.receiver.url}/drained", "task.created")
+    consumer = scene.appliance.process("webhook-1")["pid"]
+    time.sleep(1.2)  # what came of the subscribing is told
+    headers = {"traceparent": f"00-{trace}-00f067aa0ba902b7-01"}
+    scene.admin.call("POST", "/tasks", body={"title": "x"}, headers=headers).must(201)
+    scene.receiver.wait_for(lambda got: any("drained" in one.path for one in got), seconds=15)
+    os.kill(consumer, signal.SIGTERM)
+    scene.appliance.wait_for(lambda: not Path(f"/proc/{consumer}").exists(), seconds=10)
+    tried = attempts(scene.collector.spans, trace)
+    (ours,) = (one for one in tried if one.attributes["novapulse.webhook_id"] == webhook["id"])
+    assert ours.process.startswith("webhook-1")
+    scene.admin.call("DELETE", f"/webhooks/{webhook['id']}").must(204)
+
+    trace = trace[::-1]
     headers = {"traceparent": f"00-{trace}-00f067aa0ba902b7-01"}
     assert scene.admin.call("GET", "/tasks", headers=headers).status == 200
     assert scene.appliance.stop() == 0

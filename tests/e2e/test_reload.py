@@ -174,6 +174,50 @@ def test_what_webhooks_may_reach_is_in_force_at_once(scene: Scene):
     assert scene.pids() == before
 
 
+def test_a_deadline_is_in_force_at_once(scene: Scene):
+    """Of a delivery to a receiver that takes its connection and never says anything."""
+    before = scene.pids()
+    answer = scene.reload(BASE.replace("[webhooks]", "[webhooks]\ntimeout_seconds = 1"))
+    assert answer["done"] == ["in force: webhooks.timeout_seconds"]
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(20)
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        webhook = scene.admin.subscribe(url, "task.created", retries=0)
+        scene.admin.create_task("told to nobody")
+        connection, _ = silent.accept()
+        taken = time.monotonic()
+        with connection:
+            connection.settimeout(20)
+            while connection.recv(65_536):
+                pass
+        seconds = time.monotonic() - taken
+    print(f"given up after {seconds:.2f} s")
+    assert seconds < 5, "the deadline was 15 s before"
+    assert scene.admin.call("DELETE", f"/webhooks/{webhook['id']}").status == 204
+    assert scene.pids() == before
+
+
+def test_another_password_in_the_same_file_rolls_who_reads_it(scene: Scene, tmp_path: Path):
+    secret = tmp_path / "smtp.password"
+    secret.write_text("old")
+    secret.chmod(0o600)
+    mail = '\n[mail]\nhost = "127.0.0.1"\nport = 9\nfrom = "nova@example.com"\n'
+    mail += f'password_file = "{secret}"\n'
+    assert scene.changed_by(BASE + mail) == FORK_SERVER | BACKGROUND
+    assert scene.changed_by(BASE + mail) == set()
+    secret.write_text("new")
+    told = "mail.password_file: what is in it (rolls consumers)\n"
+    done = scene.appliance.cli("config", "diff")
+    assert (done.returncode, done.stdout) == (1, told)
+    before = scene.pids()
+    done = scene.appliance.cli("reload")
+    assert done.stdout == f"{told}The configuration is in force.\n"
+    after = scene.pids()
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed == FORK_SERVER | BACKGROUND
+    assert scene.changed_by(BASE + mail) == set()
+
+
 def test_another_address_is_bound_before_the_old_one_is_closed(scene: Scene):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -226,6 +270,7 @@ def test_what_needs_a_restart_is_refused_by_name(scene: Scene, change: str, key:
     assert scene.pids() == before
 
 
+@pytest.mark.timeout(240)  # a command for each of them
 def test_thirty_broken_files_change_nothing(scene: Scene):
     before = scene.pids()
     cases = list(FILES.items())[:30]
@@ -233,6 +278,7 @@ def test_thirty_broken_files_change_nothing(scene: Scene):
     for name, broken in cases:
         scene.put(broken.text)
         done = scene.appliance.cli("reload", "--json")
+        assert scene.pids() == before, name
         problem = json.loads(done.stdout)
         assert done.returncode == 78, name
         assert problem["status"] == 422

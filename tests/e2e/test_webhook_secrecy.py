@@ -7,7 +7,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -107,11 +109,40 @@ def use_everything(appliance: Appliance, admin: Client, receiver: WebhookReceive
     deliveries = admin.get(f"{path}/deliveries?event=task.created").must(200)["data"]
     admin.post(f"/webhooks/deliveries/{deliveries[-1]['id']}/replay", None).must(202)
     receiver.wait_for(lambda got: len(got) >= 5, seconds=10)
+    secrets.append(recover_what_failed(appliance, admin, receiver, command))
     admin.post(f"{path}/pause", None).must(200)
     admin.call("PATCH", path, body={"headers": {"X-More": HEADER_SECRET}}).must(200)
     admin.call("DELETE", path).must(204)
     appliance.cli("webhook", "list", "--json")
     return secrets
+
+
+def recover_what_failed(
+    appliance: Appliance, admin: Client, receiver: WebhookReceiver, command: dict[str, Any]
+) -> str:
+    """A webhook whose only delivery fails for good and comes again, by the API and by the verb."""
+    own = {**command, "events": ["project.created"], "retries": 0}
+    webhook = admin.post("/webhooks", own).must(201)
+    path = f"/webhooks/{webhook['id']}"
+
+    def fails(times: int) -> bool:
+        found = admin.get(f"{path}/deliveries?state=exhausted").must(200)["data"]
+        return len(found) == times
+
+    since = (datetime.now(UTC) - timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    receiver.answer_next(400, 400)
+    admin.post("/projects", {"name": PAYLOAD}).must(201)
+    appliance.wait_for(lambda: fails(1), seconds=10)
+    admin.post(f"{path}/recover", {"since": since}).must(202)
+    appliance.wait_for(lambda: fails(2), seconds=10)
+    done = appliance.cli("webhook", "recover", webhook["id"], "--since", since.rstrip("Z"))
+    assert done.returncode == 0, done.stderr
+    receiver.wait_for(lambda got: len(recovered(got)) == 3, seconds=10)
+    return str(webhook["secret"])
+
+
+def recovered(requests: list[Received]) -> list[Received]:
+    return [one for one in requests if one.headers["x-novapulse-event"] == "project.created"]
 
 
 def everything_written(root: Path) -> Iterator[tuple[str, bytes]]:
@@ -143,5 +174,7 @@ def test_no_secret_url_or_payload_is_in_redis_or_in_a_log(
 def assert_sent_whole(requests: list[Received]) -> None:
     """It was all there, where it belongs."""
     assert any(PAYLOAD.encode() in one.body for one in requests)
+    assert len({one.headers["x-novapulse-delivery"] for one in recovered(requests)}) == 3
+    assert len({one.body for one in recovered(requests)}) == 1
     assert {one.headers["authorization"] for one in requests} == {f"Bearer {HEADER_SECRET}"}
     assert all(URL_SECRET in one.path for one in requests)

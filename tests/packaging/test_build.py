@@ -18,6 +18,7 @@ from tempfile import mkdtemp
 import pytest
 
 from supervisor.procfs import all_pids
+from tests.e2e.test_readme_tour import blocks
 from tests.packaging.conftest import CHECKOUT, Built, build
 from tests.support import appliance as support
 from tests.support.appliance import appliance_in_temporary_root
@@ -43,6 +44,19 @@ def test_the_checksums_are_those_of_the_files(built: Built):
     assert done.returncode == 0, done.stdout + done.stderr
     listed = (built.dist / "SHA256SUMS").read_text().splitlines()
     assert len(listed) == 5
+
+
+def test_the_archive_is_checked_and_unpacked_as_the_page_says(built: Built, tmp_path: Path):
+    for path in (built.archive_with_stores, built.archive, built.dist / "SHA256SUMS"):
+        (tmp_path / path.name).symlink_to(path)
+    (block,) = blocks("docs/operations/install.md", kind="unpack")
+    done = subprocess.run(
+        ["bash", "-euc", block], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count(": OK") == 2
+    unpacked = tmp_path / f"novapulse-{built.version}-linux-x86_64"
+    assert (unpacked / "stores" / "bin" / "mongod").is_file()
 
 
 @pytest.fixture

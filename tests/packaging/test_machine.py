@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
 
 from tests.e2e.test_readme_tour import blocks
+from tests.e2e.test_tls import Site
 from tests.packaging.conftest import Built
 from tests.support.booted import Machine
 
@@ -124,6 +126,35 @@ def assert_reloads(machine: Machine) -> None:
     assert reload(machine).returncode == 0
 
 
+def secure_it(machine: Machine) -> None:
+    """The page on TLS: a certificate of our own, another one, and back."""
+    site = Site(machine.root / "root")
+    former = (machine.root / CONFIG.removeprefix("/")).read_text()
+    first = site.renew()
+    follow(machine, "tls", "own")
+    place = "/etc/novapulse/tls"
+    configure(
+        machine,
+        f'{former}\n[server]\ntls_certificate_file = "{place}/fullchain.pem"\n'
+        f'tls_key_file = "{place}/privkey.pem"\n',
+    )
+    follow(machine, "tls", "force")
+    assert serial_inside(machine) == first
+    second = site.renew()
+    follow(machine, "tls", "renew")
+    assert serial_inside(machine) == second
+    configure(machine, former)
+    assert reload(machine).returncode == 0
+
+
+def serial_inside(machine: Machine) -> int:
+    """Of the certificate that the service shows."""
+    script = "import ssl; print(ssl.get_server_certificate(('127.0.0.1', 5000)))"
+    done = machine.beside(f'python3 -c "{script}"')
+    assert done.returncode == 0, done.stderr
+    return x509.load_pem_x509_certificate(done.stdout.encode()).serial_number
+
+
 def assert_comes_back(machine: Machine, *, after: str, restarts: int) -> None:
     """With a new main process, and without any process of the old one."""
     old = machine.processes_of("novapulse")
@@ -133,6 +164,21 @@ def assert_comes_back(machine: Machine, *, after: str, restarts: int) -> None:
     )
     assert not old & machine.processes_of("novapulse")
     machine.run("novapulse check ready")
+
+
+def assert_survives(machine: Machine) -> None:
+    """A main process that hangs, and one that is killed."""
+    # A short watchdog, so that the test is; what is sent is what the unit file has too.
+    machine.run(
+        "mkdir -p /run/systemd/system/novapulse.service.d && printf '[Service]\\nWatchdogSec=3\\n'"
+        " > /run/systemd/system/novapulse.service.d/quick.conf"
+        " && systemctl daemon-reload && systemctl restart novapulse"
+    )
+    pid = machine.show("MainPID")
+    assert_comes_back(machine, after=f"kill -STOP {pid}", restarts=1)
+    pid = machine.show("MainPID")
+    assert_comes_back(machine, after=f"kill -KILL {pid}", restarts=2)
+    machine.run("rm -r /run/systemd/system/novapulse.service.d && systemctl daemon-reload")
 
 
 def test_an_archive_is_installed_lived_with_upgraded_and_removed(
@@ -152,18 +198,9 @@ def test_an_archive_is_installed_lived_with_upgraded_and_removed(
         follow(machine, page, kind)
     assert_reloads(machine)
     take_the_tour(machine, tmp_path)
+    secure_it(machine)
 
-    # A short watchdog, so that the test is; what is sent is what the unit file has too.
-    machine.run(
-        "mkdir -p /run/systemd/system/novapulse.service.d && printf '[Service]\\nWatchdogSec=3\\n'"
-        " > /run/systemd/system/novapulse.service.d/quick.conf"
-        " && systemctl daemon-reload && systemctl restart novapulse"
-    )
-    pid = machine.show("MainPID")
-    assert_comes_back(machine, after=f"kill -STOP {pid}", restarts=1)
-    pid = machine.show("MainPID")
-    assert_comes_back(machine, after=f"kill -KILL {pid}", restarts=2)
-
+    assert_survives(machine)
     upgrade_and_go_back(machine, built, newer)
 
     machine.run("systemctl stop novapulse.socket; systemctl restart novapulse")
@@ -239,18 +276,23 @@ def test_a_debian_package_is_installed_upgraded_and_purged(
     assert machine.run("dpkg --verify novapulse").stdout == ""
     assert_reloads(machine)
     take_the_tour(machine, tmp_path)
-    pid = machine.show("MainPID")
-    assert_comes_back(machine, after=f"kill -KILL {pid}", restarts=1)
+    assert_survives(machine)
 
+    follow(machine, "upgrade", "socket")
     refused = machine.run("novapulse upgrade rollback --yes", check=False)
     assert refused.returncode == 66
-    for one in (newer, built):  # up, and back
-        machine.run(f"dpkg -i /root/{one.package.name}")
-        assert is_active(machine)
-        status = json.loads(machine.run("novapulse status --json").stdout)
-        assert status["version"] == one.version
-        machine.run("novapulse verify-install")
+    with load(machine) as asked:
+        for one in (newer, built):  # up, and back
+            machine.run(f"dpkg -i /root/{one.package.name}")
+            assert is_active(machine)
+            status = json.loads(machine.run("novapulse status --json").stdout)
+            assert status["version"] == one.version
+            machine.run("novapulse verify-install")
+    assert asked["failed"] == []
+    assert asked["sent"] > 50
+    print(f"\nup and back by dpkg: {asked}")
 
+    machine.run("systemctl disable --now novapulse.socket; systemctl restart novapulse")
     machine.run("timeout 10 systemctl stop novapulse")
     machine.run("dpkg --remove novapulse")
     assert (machine.root / "var/lib/novapulse/mongod").is_dir()

@@ -11,6 +11,7 @@ import json
 from collections.abc import AsyncIterator, Mapping, MutableMapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -331,7 +332,7 @@ async def open_api(
         add_identity(runtime, loaded)
         runtime.add(outbound_client(loaded))
         runtime.add(Health(runtime, state_directory=state))
-        runtime.add(Description(openapi.document(ROUTES)))
+        runtime.add(Description(partial(openapi.document, ROUTES)))
         try:
             yield Api(loaded, runtime, build_app(runtime, ROUTES))
         finally:

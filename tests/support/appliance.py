@@ -26,8 +26,9 @@ from supervisor.procfs import all_pids, find_stat
 
 # A built program, when there is one to be tested; else this checkout's.
 PROGRAM = Path(os.environ.get("NOVAPULSE_PROGRAM") or Path(sys.executable).with_name("novapulse"))
-START_SECONDS = 20.0
-STOP_SECONDS = 30.0
+# Patience with a machine that others keep busy; how fast it is to be is asserted elsewhere.
+START_SECONDS = 90.0
+STOP_SECONDS = 90.0
 PASSWORD = "correct horse battery staple"
 # What most tests want: receivers on this machine, and no waiting for limits.
 OPEN_CONFIG = """\
@@ -181,9 +182,10 @@ class Appliance:
     def start(self, *arguments: str) -> None:
         """Launch it and wait for the line that says it is ready."""
         self.launch(*arguments)
-        self.wait_for(lambda: "is ready at" in self._output.read_text(), seconds=START_SECONDS)
+        self.wait_for(lambda: " is ready " in self._output.read_text(), seconds=START_SECONDS)
         self.ready_line = self._output.read_text().strip()
-        self.url = self.ready_line.partition("is ready at ")[2].split()[0]
+        if "is ready at" in self.ready_line:  # without the API's role there is no address
+            self.url = self.ready_line.partition("is ready at ")[2].split()[0]
 
     def wait_for(self, condition: Callable[[], bool], *, seconds: float) -> float:
         """How long it took; the test fails after `seconds` or when the program ends."""

@@ -167,13 +167,18 @@ def _make_base() -> None:
     partial.rename(_BASE)
 
 
-def _boot(machine: Machine) -> None:
-    """Raises OSError, with the reason, where no machine can be had."""
+def base_system() -> Path:
+    """The directory of a Debian 12; raises OSError, with the reason, where none can be had."""
     if reason := _why_not():
         raise OSError(reason)
     if not _BASE.is_dir():
         _make_base()
-    subprocess.run(["cp", "--archive", str(_BASE), str(machine.root)], check=True)
+    return _BASE
+
+
+def _boot(machine: Machine) -> None:
+    """Raises OSError, with the reason, where no machine can be had."""
+    subprocess.run(["cp", "--archive", str(base_system()), str(machine.root)], check=True)
     machine.boot()
     machine.require_containment()
 

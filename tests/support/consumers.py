@@ -29,7 +29,7 @@ from novapulse.core.telemetry import logs
 from tests.support.engine import Engine, until
 
 EFFECTS = "effects"
-_START_SECONDS = 30.0
+_START_SECONDS = 90.0
 
 
 class RunningConsumer:

@@ -13,11 +13,12 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from ipaddress import ip_network
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from pymongo.errors import PyMongoError
 
+from novapulse.core import pump
 from novapulse.core.access import Principal, Role
 from novapulse.core.clock import Clock, system_clock
 from novapulse.core.context import Context, Runtime
@@ -26,11 +27,12 @@ from novapulse.core.documents import new_object_id
 from novapulse.core.events import EVENTS, EventRow
 from novapulse.core.ids import new_id
 from novapulse.core.jobs.bell import Bell
+from novapulse.core.jobs.claims import CLAIMS
 from novapulse.core.jobs.kinds import Queue
 from novapulse.core.jobs.rows import JOBS
 from novapulse.core.jobs.worker import Worker
 from novapulse.core.migrate import ensure_indexes
-from novapulse.core.mongo import Database, Document
+from novapulse.core.mongo import Binary, Database, Document, UpdateOne
 from novapulse.core.networks import AddressPolicy
 from novapulse.core.outbound import OutboundClient, OutboundOptions
 from novapulse.core.redis import Cache
@@ -47,7 +49,7 @@ from tests.support.engine import COMPANY, OTHER, until
 from tests.support.stores import RunningStores
 
 __all__ = ["COMPANY", "OTHER", "House", "Sink", "Told", "open_house", "sink", "until"]
-_USED = (JOBS, EVENTS, WEBHOOKS, DELIVERIES, ATTEMPTS, HEALTH)
+_USED = (JOBS, CLAIMS, EVENTS, WEBHOOKS, DELIVERIES, ATTEMPTS, HEALTH)
 LEASE_SECONDS = 45.0
 
 
@@ -99,8 +101,8 @@ class _Connection(asyncio.Protocol):
         self._tasks: set[asyncio.Task[None]] = set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's are transports by what they do, not by their class.
+        self._transport = cast(asyncio.Transport, transport)
 
     def connection_lost(self, error: Exception | None) -> None:
         for task in self._tasks:
@@ -260,9 +262,16 @@ class House:
             {**msgspec.to_builtins(event, builtin_types=(datetime,)), **planned} for event in events
         ]
         await self.db.platform(EVENTS).insert_many(rows)
-        jobs = await planner.plan_deliveries(self.runtime, events)
-        if jobs:
-            await self.db.platform(JOBS).insert_missing(jobs)
+        plan = pump.Plan()
+        await planner.plan_deliveries(self.runtime, events, plan)
+        bodies = [
+            UpdateOne({"_id": one}, {"$set": {"body": Binary(body)}})
+            for one, body in plan.bodies.items()
+        ]
+        if bodies:
+            await self.db.platform(EVENTS).bulk(bodies)
+        for collection, made in plan.rows.items():
+            await self.db.platform(collection).insert_missing(made)
         self.ring()
 
     async def clear(self) -> None:

@@ -21,7 +21,7 @@ from novapulse.core.access import SYSTEM
 from novapulse.core.context import Context, Runtime, Transaction
 from novapulse.core.crypto import KeyRing
 from novapulse.core.errors import Unavailable
-from novapulse.core.jobs import ledger, periodic, presence, stats
+from novapulse.core.jobs import claims, ledger, periodic, presence, stats
 from novapulse.core.jobs.bell import Bell
 from novapulse.core.jobs.kinds import Queue, job
 from novapulse.core.jobs.rows import JOBS, NewJob
@@ -35,6 +35,7 @@ from tests.support.stores import RunningStores
 
 INDEXES = {
     JOBS: ledger.INDEXES,
+    claims.CLAIMS: claims.INDEXES,
     presence.CONSUMERS: presence.INDEXES,
     # Made here, because a transaction must not be the first to touch a collection.
     presence.QUEUES: (),
@@ -167,7 +168,7 @@ async def abandon(worker: Worker, running: asyncio.Task[None]) -> None:
 
 
 async def until(
-    condition: Callable[[], Any | Awaitable[Any]], *, what: str, seconds: float = 20.0
+    condition: Callable[[], Any | Awaitable[Any]], *, what: str, seconds: float = 60.0
 ) -> None:
     """Wait until the condition holds; a plain or a coroutine function."""
     deadline = time.monotonic() + seconds

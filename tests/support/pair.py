@@ -1,4 +1,4 @@
-"""Two appliances over shared stores behind nginx, as the scaling guide sets them up."""
+"""Two appliances over shared stores behind nginx and HAProxy, as the scaling guide sets them up."""
 
 import os
 import re
@@ -19,9 +19,9 @@ from tests.support.appliance import Appliance, Client, appliance_in_temporary_ro
 from tests.support.replicas import SharedStores, free_port
 
 DATABASE = "shared"
-_SAMPLE = Path(__file__).parents[2] / "packaging" / "proxies" / "nginx.conf"
+_SAMPLES = Path(__file__).parents[2] / "packaging" / "proxies"
 _ROLES = ("api,consumer,scheduler", "api,consumer:webhook,consumer:report,scheduler")
-_NGINX_SECONDS = 10.0
+_PROXY_SECONDS = 10.0
 
 
 @dataclass
@@ -40,12 +40,13 @@ class Pair:
 
     def start(self) -> Client:
         """Found the company on the first one; the second gets the first one's keys."""
-        self.one.start("--roles", _ROLES[0])
+        # Bound again after a drain: no outgoing connection may have got the port meanwhile.
+        self.one.start("--roles", _ROLES[0], "--listen", f"127.0.0.1:{free_port()}")
         founder = self.one.found_company()
         secrets = self.two.root / "state" / "secrets"
         secrets.parent.mkdir(mode=0o700)
         shutil.copytree(self.one.root / "state" / "secrets", secrets)
-        self.two.start("--roles", _ROLES[1])
+        self.two.start("--roles", _ROLES[1], "--listen", f"127.0.0.1:{free_port()}")
         self.front.url = f"http://127.0.0.1:{free_port()}"
         return Client(self.front, token=founder.headers["Authorization"].partition(" ")[2])
 
@@ -78,10 +79,7 @@ class Front(Appliance):
 @contextmanager
 def running_nginx(pair: Pair, directory: Path) -> Iterator[None]:
     """The sample of packaging/proxies, with the addresses of this pair."""
-    sample = _SAMPLE.read_text()
-    for number, appliance in enumerate(pair.both, 11):
-        sample, count = re.subn(rf"192\.0\.2\.{number}:5000", appliance.address, sample)
-        assert count == 1
+    sample = _sample("nginx.conf", pair)
     sample, count = re.subn(r"listen 80;", f"listen {pair.front.address};", sample)
     assert count == 1
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
@@ -99,7 +97,7 @@ def running_nginx(pair: Pair, directory: Path) -> Iterator[None]:
         stderr=subprocess.DEVNULL,
     )
     try:
-        _wait_until_it_listens(pair.front.address)
+        wait_until_it_listens(pair.front.address)
         assert nginx.poll() is None, (directory / "error.log").read_text()
         yield
     finally:
@@ -107,15 +105,53 @@ def running_nginx(pair: Pair, directory: Path) -> Iterator[None]:
         nginx.wait()
 
 
-def _wait_until_it_listens(address: str) -> None:
+@contextmanager
+def running_haproxy(pair: Pair, directory: Path) -> Iterator["Front | None"]:
+    """The other sample, at an address of its own; None where HAProxy is not installed."""
+    haproxy = shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin")
+    if haproxy is None:
+        yield None
+        return
+    front = Front()
+    front.url = f"http://127.0.0.1:{free_port()}"
+    sample, count = re.subn(r"bind :80", f"bind {front.address}", _sample("haproxy.cfg", pair))
+    assert count == 1
+    mark = "    http-response set-header X-Upstream %s\n"
+    (directory / "haproxy.cfg").write_text(sample + mark)
+    with (directory / "haproxy.log").open("wb") as log:
+        proxy = subprocess.Popen(
+            [haproxy, "-db", "-f", str(directory / "haproxy.cfg")],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        wait_until_it_listens(front.address)
+        assert proxy.poll() is None, (directory / "haproxy.log").read_text()
+        yield front
+    finally:
+        proxy.kill()
+        proxy.wait()
+
+
+def _sample(name: str, pair: Pair) -> str:
+    """One of packaging/proxies, with the addresses of this pair."""
+    sample = (_SAMPLES / name).read_text()
+    for number, appliance in enumerate(pair.both, 11):
+        sample, count = re.subn(rf"192\.0\.2\.{number}:5000", appliance.address, sample)
+        assert count == 1
+    return sample
+
+
+def wait_until_it_listens(address: str) -> None:
     host, _, port = address.rpartition(":")
-    deadline = time.monotonic() + _NGINX_SECONDS
+    deadline = time.monotonic() + _PROXY_SECONDS
     while True:
         try:
             socket.create_connection((host, int(port)), timeout=1).close()
             return
         except OSError:
-            assert time.monotonic() < deadline, "nginx does not listen"
+            assert time.monotonic() < deadline, f"nobody listens at {address}"
             time.sleep(0.02)
 
 

@@ -30,7 +30,7 @@ from novapulse.stores.mongod import mongod_process
 from novapulse.stores.process import StoreProcess, find_server
 from novapulse.stores.redis import prepare_redis, redis_process
 
-START_SECONDS = 30.0
+START_SECONDS = 90.0
 STOP_SECONDS = 20.0
 _TESTS_PASSWORD = "tests"
 _numbers = itertools.count(1)

@@ -77,7 +77,8 @@ async def insert_tasks(db: Database, company_id: str, *, crowd: Crowd, count: in
             {**task_document(make_task(rng, crowd, number)), "companyId": company_id}
             for number in range(first, min(count, first + BATCH))
         ]
-        writing.add(asyncio.create_task(rows.insert_many(documents, ordered=False)))
+        with pymongo.timeout(60):  # the task takes it along
+            writing.add(asyncio.create_task(rows.insert_many(documents, ordered=False)))
         if len(writing) == AT_ONCE:  # the database writes while we make the next ones
             done, writing = await asyncio.wait(writing, return_when=asyncio.FIRST_COMPLETED)
             await asyncio.gather(*done)

@@ -20,6 +20,7 @@ import pytest
 from prometheus_client.metrics import MetricWrapperBase
 
 import novapulse
+from novapulse.cli.outcome import INTERRUPTED
 from novapulse.cli.program import program
 from novapulse.core import exitcodes, problem
 from novapulse.core.access import Principal, Role, Scope
@@ -116,7 +117,7 @@ def test_every_verb_is_documented_with_its_options():
 def test_every_exit_code_is_documented():
     documented = {int(row[0]) for row in rows("reference/cli.md", "code")}
     usage = 2  # click's own
-    named = {exitcodes.OK, exitcodes.DEGRADED, exitcodes.BUG, usage}
+    named = {exitcodes.OK, exitcodes.DEGRADED, exitcodes.BUG, usage, INTERRUPTED}
     assert documented == named | set(exitcodes.EXIT_CODES.values())
 
 

@@ -1,4 +1,4 @@
-"""Huey's consumer with an asyncio worker in place of its blocking one.
+"""Huey's consumer with an asyncio worker, on uvloop, in place of its blocking one.
 
 The consumer keeps what Huey users know: one program a queue, its signals, its
 main loop. SIGTERM drains (Huey's default would interrupt running tasks), and
@@ -11,7 +11,10 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import uvloop
 from huey.consumer import BaseProcess, Consumer, Worker
+
+from novapulse.core.garbage import collect_seldom
 
 Serve = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
 
@@ -33,7 +36,7 @@ class LedgerWorker(BaseProcess):  # type: ignore[misc]  # huey has no types
     def loop(self, now: Any = None) -> None:
         """Called by Huey for as long as its stop flag is down; one call is the whole life."""
         try:
-            asyncio.run(self._main())
+            uvloop.run(self._main())
         except BaseException as error:  # re-raised by the main thread: `raise_failure`
             self.failure = error
         finally:
@@ -44,6 +47,7 @@ class LedgerWorker(BaseProcess):  # type: ignore[misc]  # huey has no types
         self._stopping = asyncio.Event()
         if self.stop_flag.is_set():
             self._stopping.set()
+        collect_seldom()
         await self._serve(self._stopping)
 
     def stop(self) -> None:

@@ -9,11 +9,13 @@ from novapulse.core.mongo import Document
 
 # Short jobs end faster than a claim travels: then some are claimed ahead. It
 # grows while the worker runs dry and shrinks when what was claimed has to wait.
-MOST_AHEAD = 450
-_STALE_SECONDS = 0.1
+MOST_AHEAD = 700
+_STALE_SECONDS = 0.3
 _LOOK_SECONDS = 0.1
 _COMPANIES = 1_000
 _SOON_SECONDS = 0.005
+# Under load due jobs are read for so many claims at once.
+_PAGES = 2
 # Outcomes that wait to be written, in multiples of the concurrency.
 UNWRITTEN = 4
 
@@ -29,12 +31,25 @@ class Intake:
         self._seen_at = 0.0
         self._is_stale = True
         self._look_again = _LOOK_SECONDS
+        # Read and not yet claimed, a moment ago.
+        self._spare: dict[str | None, list[Document]] = {}
+        self._spare_since = 0.0
         # A suspect waits until the worker is idle, or runs alone: nothing is claimed beside it.
         self._wants_idle = False
 
+    @property
+    def most_unwritten(self) -> int:
+        """Ended jobs whose outcome is not written: with so many, no more are started."""
+        return UNWRITTEN * self._concurrency
+
+    @property
+    def outcomes_at_once(self) -> int:
+        """How many one write takes: while one half is written the other gathers."""
+        return self.most_unwritten // 2
+
     def may_start(self, running: int, unwritten: int) -> bool:
         """Whether one more may run now."""
-        return running < self._concurrency and unwritten < UNWRITTEN * self._concurrency
+        return running < self._concurrency and unwritten < self.most_unwritten
 
     def free(self, job: JobRow) -> None:
         self._rotation.free(job.company_id)
@@ -44,7 +59,7 @@ class Intake:
         if self._wants_idle:
             return ready + running == 0
         room = self._room(ready, running)
-        return room > 0 and (ready == 0 or room * 3 >= self._concurrency + self._ahead)
+        return room > 0 and (ready == 0 or room * 2 >= self._concurrency + self._ahead)
 
     def _room(self, ready: int, running: int) -> int:
         return self._concurrency + self._ahead - ready - running
@@ -62,12 +77,15 @@ class Intake:
         candidates = await self._candidates(shares)
         if any(map(is_suspect, candidates)):
             self._wants_idle = True
+            self._spare = {}
             if ready + running + unwritten:
                 return [], _SOON_SECONDS if ready + running == 0 else None
             candidates = [next(filter(is_suspect, candidates))]
         else:
             self._wants_idle = False
         claimed = await self._ledger.claim(candidates) if candidates else []
+        if len(claimed) < len(candidates):
+            self._spare = {}  # another consumer reads the same ones
         for job in claimed:
             self._rotation.take(job.company_id)
         self._claimed_at = time.monotonic()
@@ -101,9 +119,22 @@ class Intake:
 
     async def _candidates(self, shares: list[tuple[str | None, int]]) -> list[Document]:
         found: list[Document] = []
+        if time.monotonic() - self._spare_since > _STALE_SECONDS:
+            self._spare = {}
         for company, share in shares:
-            rows = await self._ledger.candidates(company, share)
-            if len(rows) < share:
-                self._is_stale = True  # this one is served: see who else there is
-            found += rows
+            rows = self._spare.pop(company, [])
+            if len(rows) * 2 < share:
+                rows = await self._read(company, share)
+            if spare := rows[share:]:
+                self._spare[company] = spare
+            found += rows[:share]
         return found
+
+    async def _read(self, company: str | None, share: int) -> list[Document]:
+        pages = _PAGES if self._ahead == MOST_AHEAD else 1
+        rows = await self._ledger.candidates(company, share * pages)
+        if len(rows) < share:
+            self._is_stale = True  # this one is served: see who else there is
+        elif pages > 1:
+            self._spare_since = time.monotonic()
+        return rows

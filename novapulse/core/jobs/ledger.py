@@ -5,38 +5,33 @@ lease meanwhile changes nothing. Due times and leases use the database's clock.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from novapulse.core import errors, wire
 from novapulse.core.ids import new_id
+from novapulse.core.jobs.claims import Claims
 from novapulse.core.jobs.kinds import Priority, Queue
 from novapulse.core.jobs.rows import JOBS, JobRow
 from novapulse.core.jobs.states import MAX_LAPSES, Outcome, State
 from novapulse.core.mongo import Database, Document, UpdateMany, UpdateOne
 
 KEPT_ERRORS = 10
-CLAIM, LEASE, FINISHED, OPEN_KEY = "claim", "lease", "finished", "open_key"
+CLAIM, FINISHED, OPEN_KEY = "claim", "finished", "open_key"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-# `dueAt` is there exactly while a job can be claimed, `lease` while it runs,
-# `finishedAt` after its end: three small partial indexes, and every change of
-# state touches two of them. A comparison instead of $exists keeps them covering.
+# `dueAt` is there exactly while a job can be claimed, `finishedAt` after its end: two
+# partial indexes. Between, while it runs, its claim's row lists it. A comparison instead
+# of $exists keeps them covering.
 CLAIMABLE: Document = {"dueAt": {"$gte": _EPOCH}}
 DUE: Document = {"$expr": {"$lte": ["$dueAt", "$$NOW"]}}
-HELD: Document = {"lease.until": {"$gte": _EPOCH}}
 INDEXES: tuple[Document, ...] = (
     {
         "name": CLAIM,
         "keys": [("queue", 1), ("companyId", 1), ("priority", 1), ("dueAt", 1), ("state", 1)],
         "partialFilterExpression": CLAIMABLE,
-    },
-    {
-        "name": LEASE,
-        "keys": [("lease.until", 1)],
-        "partialFilterExpression": HELD,
     },
     {
         "name": FINISHED,
@@ -65,13 +60,15 @@ class Ledger:
 
     def __init__(self, db: Database, queue: Queue, *, owner: str, lease_seconds: float) -> None:
         self._rows = db.platform(JOBS)
+        self._swift_rows = db.swift(JOBS)
         self._queue = str(queue)
         self._owner = owner
-        self._lease = timedelta(seconds=lease_seconds)
+        lease = timedelta(seconds=lease_seconds)
+        self._claims = Claims(db, self._queue, owner=owner, lease=lease)
         # The database's clock at the last look, and ours then: a claim is spared an expression.
         self._looked: tuple[datetime, float] | None = None
-        # Claims whose answer got lost: whether they took anything is not known.
-        self._doubtful: list[str] = []
+        # Claims whose answer got lost, and what they may have taken.
+        self._doubtful: dict[str, list[str]] = {}
 
     async def look(self, *, limit: int) -> Look:
         """Who waits, those first that wait longest; at most `limit` companies.
@@ -109,8 +106,10 @@ class Ledger:
 
     async def candidates(self, company_id: str | None, limit: int) -> list[Document]:
         """Up to `limit` due jobs of a company, the most urgent and oldest first."""
+        if (now := await self.now()) is None:
+            return []
         return await self._rows.find(
-            {"queue": self._queue, "companyId": company_id, **CLAIMABLE, **DUE},
+            {"queue": self._queue, "companyId": company_id, "dueAt": {"$gte": _EPOCH, "$lte": now}},
             sort=(("priority", 1), ("dueAt", 1)),
             limit=limit,
             hint=CLAIM,
@@ -123,36 +122,51 @@ class Ledger:
         gets those that its own write changed.
         """
         await self._settle()
-        if self._looked is None:
-            await self.look(limit=1)
+        now = await self.now()
+        if now is None:
+            return []
         claim = new_id("clm")
         try:
-            return await self._claim(candidates, claim)
+            return await self._claim(candidates, claim, now=now)
         except errors.Unavailable:
-            self._doubtful.append(claim)
+            self._doubt(claim, candidates)
             raise
 
-    async def _settle(self) -> None:
-        """Give back what claims took whose answers we never got: nobody runs it."""
-        if self._doubtful:
-            mine = {"lease.owner": self._owner, "lease.claim": {"$in": self._doubtful}}
-            await self._return({**HELD, **mine})
-            self._doubtful = []
+    def _doubt(self, claim: str, rows: Iterable[Document]) -> None:
+        """Nobody runs what it took of these: to be given back before the next one, or soon."""
+        self._claims.leave(claim)
+        self._doubtful[claim] = [row["_id"] for row in rows]
 
-    async def _claim(self, candidates: Sequence[Document], claim: str) -> list[JobRow]:
+    async def _settle(self) -> None:
+        """Give back what doubtful claims took."""
+        for claim, ids in list(self._doubtful.items()):
+            await self._return({"_id": {"$in": ids}, "lease.claim": claim})
+            self._doubtful.pop(claim, None)
+
+    async def _claim(
+        self, candidates: Sequence[Document], claim: str, *, now: datetime
+    ) -> list[JobRow]:
         ids = [row["_id"] for row in candidates]
-        won = await self._rows.update_many(
+        opened = time.monotonic()
+        await self._claims.open(claim, ids, now=now)
+        # Durable once an outcome of theirs is: a claim that a crash undoes is made again, and
+        # what ran under it runs again, as after any crash.
+        won = await self._swift_rows.update_many(
             {"_id": {"$in": ids}, **CLAIMABLE},
             {
                 "$set": {
                     "state": str(State.RUNNING),
-                    "lease": {"owner": self._owner, "claim": claim, "until": self._until()},
+                    "lease": {"owner": self._owner, "claim": claim},
                 },
                 "$currentDate": {"startedAt": True},
                 "$inc": {"attempt": 1},
                 "$unset": {"dueAt": ""},
             },
         )
+        if not self._claims.is_safe(time.monotonic() - opened):
+            self._doubt(claim, candidates)  # we were blocked: it may have been taken back since
+            return []
+        self._claims.won(claim, won)
         rows = candidates
         if won < len(ids):
             mine = {"_id": {"$in": ids}, "lease.claim": claim}
@@ -165,19 +179,21 @@ class Ledger:
 
     def _started(self, claim: str) -> Document:
         """What our claim changed in its rows, without reading them again."""
-        lease = {"owner": self._owner, "claim": claim, "until": _EPOCH}
+        lease = {"owner": self._owner, "claim": claim}
         return {"state": str(State.RUNNING), "lease": lease, "dueAt": None}
 
-    def _until(self) -> datetime:
-        """When a lease lapses that is taken now, by the database's clock."""
-        now, then = self._looked or (_EPOCH, 0.0)
-        return now + timedelta(seconds=time.monotonic() - then) + self._lease
+    async def now(self) -> datetime | None:
+        """The database's clock, late by a round trip at most; None while nothing waits at all."""
+        if self._looked is None:
+            await self.look(limit=1)
+        if self._looked is None:
+            return None
+        now, then = self._looked
+        return now + timedelta(seconds=time.monotonic() - then)
 
     async def renew(self, jobs: Sequence[JobRow]) -> list[JobRow]:
         """Push the leases of what we hold; those that we hold no longer, or that are cancelled."""
-        where = {"_id": {"$in": [job.id for job in jobs]}, "lease.owner": self._owner}
-        until = {"$add": ["$$NOW", round(self._lease.total_seconds() * 1000)]}
-        await self._rows.update_many(where, [{"$set": {"lease.until": until}}])
+        await self._claims.renew({job.claim for job in jobs})
         return await self.lost(jobs)
 
     async def lost(self, jobs: Sequence[JobRow]) -> list[JobRow]:
@@ -209,12 +225,19 @@ class Ledger:
         for claim, ids in completed.items():
             writes.append(UpdateMany({"_id": {"$in": ids}, "lease.claim": claim}, done))
         await self._rows.bulk(writes)
+        self._claims.ended(job for job, _ in ended)
+
+    async def tidy(self) -> None:
+        """Now and then: give back what is in doubt, forget the claims that are over."""
+        await self._settle()
+        await self._claims.tidy()
 
     async def give_back(self, jobs: Sequence[JobRow]) -> None:
         """Return claimed jobs that were not run to the end; no attempt is spent."""
         claims = {job.claim for job in jobs}
         ids = [job.id for job in jobs]
         await self._return({"_id": {"$in": ids}, "lease.claim": {"$in": list(claims)}})
+        self._claims.ended(jobs)
 
     async def _return(self, where: Document) -> None:
         returned = {

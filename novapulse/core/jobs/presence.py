@@ -5,7 +5,7 @@ from novapulse.core.mongo import Database, Document
 
 CONSUMERS = "consumers"
 QUEUES = "queues"
-BEAT_SECONDS = 5.0
+BEAT_SECONDS = 8.0
 _SILENT_MILLISECONDS = 20_000
 
 INDEXES: tuple[Document, ...] = (

@@ -31,7 +31,6 @@ class Lease(msgspec.Struct, frozen=True):
 
     owner: str
     claim: str
-    until: datetime
 
 
 class JobRow(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

@@ -77,6 +77,9 @@ class Outcome:
     reason: str = ""
 
 
+_COMPLETED = Outcome(State.COMPLETED)
+
+
 def outcome_of(
     error: BaseException | None, *, attempt: int, max_attempts: int, backoff: Backoff
 ) -> Outcome:
@@ -85,7 +88,7 @@ def outcome_of(
     `attempt` leaves out the starts that were cut off by the end of the consumer.
     """
     if error is None:
-        return Outcome(State.COMPLETED)
+        return _COMPLETED
     if isinstance(error, Snooze):
         return Outcome(
             State.RETRYABLE, max(0.0, error.seconds), spends_attempt=False, reason=_said(error)

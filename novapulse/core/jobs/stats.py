@@ -11,8 +11,9 @@ from typing import Any
 import msgspec
 
 from novapulse.core import wire
+from novapulse.core.jobs.claims import held_jobs
 from novapulse.core.jobs.kinds import Priority, Queue
-from novapulse.core.jobs.ledger import CLAIM, CLAIMABLE, DUE, FINISHED, LEASE
+from novapulse.core.jobs.ledger import CLAIM, CLAIMABLE, DUE, FINISHED
 from novapulse.core.jobs.rows import JOBS
 from novapulse.core.jobs.states import TERMINAL, State
 from novapulse.core.mongo import Database, Document
@@ -73,13 +74,11 @@ async def _by_state(db: Database, where: Document) -> Counts:
 
 
 async def _running(db: Database, company_id: str | None) -> list[Document]:
-    where: Document = {"lease.until": CLAIMABLE["dueAt"]}
+    where: Document = {"_id": {"$in": await held_jobs(db)}, "lease.claim": {"$gt": ""}}
     if company_id is not None:
         where["companyId"] = company_id
     group = {"$group": {"_id": "$queue", "n": {"$sum": 1}}}
-    return await db.platform(JOBS).aggregate(
-        [{"$match": where}, {"$limit": _MANY}, group], hint=LEASE
-    )
+    return await db.platform(JOBS).aggregate([{"$match": where}, group])
 
 
 async def take_snapshots(db: Database) -> float:

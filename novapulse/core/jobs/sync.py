@@ -11,8 +11,6 @@ from typing import Self
 
 from pymongo import MongoClient
 from pymongo import errors as mongo_errors
-from redis import Redis
-from redis.exceptions import RedisError
 
 from novapulse.core.clock import to_utc
 from novapulse.core.errors import Invalid
@@ -22,6 +20,7 @@ from novapulse.core.jobs.hueys import HueyCall
 from novapulse.core.jobs.kinds import Priority, hueys
 from novapulse.core.jobs.rows import JOBS, NewJob, Policy
 from novapulse.core.mongo import DURABLE, Document, translate
+from novapulse.core.redis import RedisError, blocking_client
 
 _JOB_ID = re.compile(r"job_[0-9a-z]{26}")
 _RING_SECONDS = 0.25
@@ -48,9 +47,7 @@ class SyncLedger:
             mongo_uri, tz_aware=True, timeoutMS=round(timeout_seconds * 1000), appname="novapulse"
         )
         self._rows = self._client[database].get_collection(JOBS, write_concern=DURABLE)
-        self._redis = Redis.from_url(
-            redis_url, socket_timeout=_RING_SECONDS, socket_connect_timeout=_RING_SECONDS
-        )
+        self._redis = blocking_client(redis_url, timeout_seconds=_RING_SECONDS)
         self._make_row = make_row
         self._company_id = company_id
 

@@ -4,8 +4,9 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from functools import partial
 
+from novapulse.core.jobs import claims
 from novapulse.core.jobs.kinds import Queue
-from novapulse.core.jobs.ledger import CLAIM, CLAIMABLE, DUE, FINISHED, HELD, error_added, freed
+from novapulse.core.jobs.ledger import CLAIM, CLAIMABLE, DUE, FINISHED, error_added, freed
 from novapulse.core.jobs.rows import JOBS
 from novapulse.core.jobs.states import MAX_LAPSES, State
 from novapulse.core.mongo import Database, Document
@@ -18,8 +19,23 @@ _TRIM_BATCHES = 20
 _LAPSE_DELAY_MILLISECONDS = 1_000
 
 
-async def release(db: Database, lost: Document, *, reason: str) -> int:
-    """Return running jobs whose lease matches `lost` to their queue; how many.
+async def _release(db: Database, where: Document, *, reason: str) -> int:
+    """Take back the claims that match `where`; how many jobs return to their queue."""
+    released = 0
+    for claim in await claims.take(db, where):
+        released += await _free(db, claim, reason=reason)
+        await claims.drop(db, claim["_id"])
+    return released
+
+
+async def release_strays(db: Database) -> int:
+    """Take back what is held by a claim that is not there."""
+    lost = await claims.strays(db)
+    return sum([await _free(db, claim, reason="its claim was lost") for claim in lost])
+
+
+async def _free(db: Database, claim: Document, *, reason: str) -> int:
+    """Return what a claim still holds to its queue; how many jobs.
 
     The start stays counted in `attempt`, and is taken out of the budget by
     `lapses`. A job that lost its consumer `MAX_LAPSES` times is dead.
@@ -32,18 +48,19 @@ async def release(db: Database, lost: Document, *, reason: str) -> int:
         "lapses": lapses,
         "errors": error_added(reason),
     }
-    return await db.platform(JOBS).update_many(lost, [{"$set": change}, {"$unset": "lease"}])
+    held = {"_id": {"$in": claim["jobs"]}, "lease.claim": claim["_id"]}
+    return await db.platform(JOBS).update_many(held, [{"$set": change}, {"$unset": "lease"}])
 
 
 async def release_lapsed(db: Database) -> int:
     """Take back what lost machines held; leases of live consumers are renewed in time."""
-    lapsed = {**HELD, "$expr": {"$lt": ["$lease.until", "$$NOW"]}}
-    return await release(db, lapsed, reason="the lease lapsed: its consumer went silent")
+    lapsed = {"$expr": {"$lt": ["$until", "$$NOW"]}}
+    return await _release(db, lapsed, reason="the lease lapsed: its consumer went silent")
 
 
 async def release_held(db: Database, holders: Document, *, reason: str) -> int:
     """Take back what the owners that match `holders` (a filter on the owner) held."""
-    return await release(db, {**HELD, "lease.owner": holders}, reason=reason)
+    return await _release(db, {"owner": holders}, reason=reason)
 
 
 async def due_queues(db: Database) -> list[str]:

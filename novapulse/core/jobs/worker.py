@@ -17,7 +17,9 @@ from typing import Any
 import structlog
 
 from novapulse.core import errors
+from novapulse.core.clock import until_next
 from novapulse.core.context import Runtime
+from novapulse.core.deadlines import Deadlines, Limit
 from novapulse.core.jobs import presence, signals
 from novapulse.core.jobs.bell import Ear
 from novapulse.core.jobs.context import JobContext, Workbench
@@ -44,7 +46,7 @@ class Worker:
 
     What a crash can make run twice are the running jobs and those that ended
     while the last batch was written: seldom more than run, never more than
-    `intake.UNWRITTEN` times as many.
+    `Intake.most_unwritten`.
 
     A queue that serves its jobs in an order of its own brings its own intake,
     and with it the ledger that both use.
@@ -74,6 +76,7 @@ class Worker:
         self._bench = Workbench(self._ledger, make_pool)
         self._intake = intake or Intake(self._ledger, concurrency=concurrency)
         self._loop_time = asyncio.get_running_loop().time
+        self._deadlines = Deadlines()
         self._ear = Ear(runtime.cache, (str(queue),))
         self._ready: deque[JobRow] = deque()
         # Lanes are tasks that run one job after the other: cheaper than a task a job.
@@ -196,19 +199,19 @@ class Worker:
         """Run the handler; its error, or None."""
         ctx = JobContext(self._runtime, job, bench=self._bench, pool=kind.pool)
         ends_at = self._loop_time() + job.timeout_seconds
-        deadline: asyncio.Timeout | None = None
+        limit: Limit | None = None
         try:
             payload = job.payload
             if kind.sealed:
                 payload = open_payload(payload, kind.sealed, keys=self._runtime.keys, job_id=job.id)
             handler = kind.handler(ctx, **payload)
             if (rest := begin(handler)) is not None:  # else it is over, and no timer was needed
-                async with asyncio.timeout_at(ends_at) as deadline:
+                with self._deadlines.until(ends_at) as limit:
                     await rest
         except (errors.Unavailable, errors.StorageFull) as error:
             return Snooze(error.detail, seconds=_TROUBLE_SECONDS)
         except TimeoutError as error:
-            if deadline is not None and deadline.expired():
+            if limit is not None and limit.expired:
                 return TimeoutError(f"timed out after {job.timeout_seconds:g} s")
             return error
         except asyncio.CancelledError as error:
@@ -237,15 +240,24 @@ class Worker:
         """Queue the outcome for the next batch; what ends while one is written joins the next."""
         self._ended.append((job, outcome))
         self._unwritten += 1
-        if len(self._writers) < _WRITERS:
+        # A second one only for a batch that is worth its round trip.
+        if not self._writers or (len(self._writers) < _WRITERS and self._is_batch()):
             writer = asyncio.create_task(self._write())
             self._writers.add(writer)
             writer.add_done_callback(self._writers.discard)
 
+    def _is_batch(self) -> bool:
+        return len(self._ended) >= self._intake.outcomes_at_once
+
     async def _write(self) -> None:
-        await asyncio.sleep(0)  # who ends in this turn of the loop joins the batch
         while self._ended:
-            batch, self._ended = self._ended, []
+            most = self._intake.outcomes_at_once
+            await asyncio.sleep(0)  # who ends in this turn of the loop joins the batch
+            joined = 0
+            while joined < len(self._ended) < most and self._may_start():
+                joined = len(self._ended)  # very short jobs: more of them end with every turn
+                await asyncio.sleep(0)
+            batch, self._ended = self._ended[:most], self._ended[most:]
             await self._write_batch(batch)
             self._unwritten -= len(batch)
             self._start_ready()
@@ -268,7 +280,9 @@ class Worker:
         """Renew leases in time; end jobs that were cancelled or taken over."""
         renewed = time.monotonic()
         while True:
-            await asyncio.sleep(self._watch_seconds)
+            await asyncio.sleep(until_next(self._watch_seconds))
+            with suppress(errors.Error):
+                await self._ledger.tidy()
             held = [*(job for _, job in self._running.values()), *self._ready]
             if not held:
                 continue
@@ -331,6 +345,7 @@ class Worker:
             rest = max(_TROUBLE_SECONDS, deadline - time.monotonic())
             await asyncio.wait(self._writers, timeout=rest)
         with suppress(errors.Error):
+            await self._ledger.tidy()
             await presence.leave(self._runtime.db, owner=self._owner)
 
 

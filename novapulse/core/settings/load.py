@@ -104,6 +104,13 @@ def _check_together(draft: Draft, settings: Settings) -> None:
             why="a mail server without a sender",
             hint="set mail.from to an address that it sends mails of",
         )
+    if bool(settings.server.tls_certificate_file) != bool(settings.server.tls_key_file):
+        _refuse(
+            draft,
+            "server.tls_certificate_file",
+            why="a certificate without its key, or a key without its certificate",
+            hint="set server.tls_certificate_file and server.tls_key_file, or none of them",
+        )
     named = database_in(mongo.uri)
     if named not in ("", "admin", mongo.database):
         draft.warnings.append(

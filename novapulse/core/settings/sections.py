@@ -50,9 +50,26 @@ class Server(Section, frozen=True, kw_only=True):
     public_url: Annotated[
         str,
         Key(
-            help="The URL that people and mails use; empty means http:// and the listen address.",
+            help="The URL that people and mails use; empty means http(s):// and the listen "
+            "address.",
             reload=Reload.BOTH,
             check=check_http_url,
+        ),
+    ] = ""
+    tls_certificate_file: Annotated[
+        str,
+        Key(
+            help="Path of the certificate and its chain (PEM): the API then speaks TLS itself.",
+            reload=Reload.API,
+            check=check_path,
+        ),
+    ] = ""
+    tls_key_file: Annotated[
+        str,
+        Key(
+            help="Path of the certificate's key (PEM, 0600, without a passphrase).",
+            reload=Reload.API,
+            check=check_path,
         ),
     ] = ""
     trusted_proxies: Annotated[
@@ -121,7 +138,13 @@ class Server(Section, frozen=True, kw_only=True):
     @property
     def base_url(self) -> str:
         """`public_url`, or what the listen address makes of it; without a trailing slash."""
-        return self.public_url or f"http://{self.listen}"
+        scheme = "https" if self.has_tls else "http"
+        return self.public_url or f"{scheme}://{self.listen}"
+
+    @property
+    def has_tls(self) -> bool:
+        """Whether the API ends TLS itself."""
+        return bool(self.tls_certificate_file)
 
 
 class Mongo(Section, frozen=True, kw_only=True):
@@ -179,7 +202,8 @@ class Redis(Section, frozen=True, kw_only=True):
     url: Annotated[
         str,
         Key(
-            help='"embedded" runs our own redis-server; else a redis://, rediss:// or unix:// URL.',
+            help='"embedded" runs our own; else a redis://, rediss://, unix:// or '
+            "redis+sentinel:// URL.",
             reload=Reload.RESTART,
             check=check_redis_url,
             secret=True,

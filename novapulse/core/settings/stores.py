@@ -5,16 +5,59 @@ driver.
 """
 
 import re
-from urllib.parse import parse_qsl, urlsplit
+from dataclasses import dataclass, field
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 EMBEDDED = "embedded"
 _MONGO = re.compile(
     r"mongodb(\+srv)?://((?P<user>[^@/]*)@)?[^/?@\s]+"
     r"(/(?P<database>[^/?@]*))?(\?(?P<query>[^\s]*))?"
 )
+_SENTINELS = re.compile(
+    r"redis\+sentinel://((?P<user>[^:@/?\s]*)(:(?P<password>[^@/?\s]*))?@)?(?P<places>[^/?@\s]+)"
+    r"/(?P<service>[^/?@\s]+)(/(?P<database>\d{1,5}))?(\?(?P<query>\S*))?"
+)
+_SENTINEL_OPTIONS = {"sentinel_username", "sentinel_password"}
+_SENTINEL_PORT = 26_379
 _PASSWORDLESS_MECHANISMS = ("MONGODB-X509", "MONGODB-AWS", "MONGODB-OIDC", "GSSAPI")
 _DATABASE = re.compile(r"[A-Za-z0-9_-]{1,38}")
 _MONGOS_OWN_DATABASES = ("admin", "local", "config")
+
+
+@dataclass(frozen=True, slots=True)
+class Sentinels:
+    """Whom to ask where the master of `service` is, and how to sign in: there, and with them."""
+
+    places: tuple[tuple[str, int], ...]
+    service: str
+    database: int
+    username: str
+    password: str = field(repr=False)
+    own_username: str
+    own_password: str = field(repr=False)
+
+
+def sentinels_in(url: str) -> Sentinels | None:
+    """None for the URL of a Redis itself; raises ValueError."""
+    if not url.startswith("redis+sentinel:"):
+        return None
+    match = _SENTINELS.fullmatch(url)
+    if match is None:
+        raise ValueError("expected redis+sentinel://:PASSWORD@HOST:26379,HOST:26379/SERVICE")
+    parts = [urlsplit(f"//{place}") for place in match["places"].split(",")]
+    places = tuple((part.hostname or "", part.port or _SENTINEL_PORT) for part in parts)
+    options = dict(_query(match["query"]))
+    if not all(host for host, _ in places) or options.keys() - _SENTINEL_OPTIONS:
+        raise ValueError("expected hosts, and sentinel_username or sentinel_password after a ?")
+    return Sentinels(
+        places=places,
+        service=unquote(match["service"]),
+        database=int(match["database"] or 0),
+        username=unquote(match["user"] or ""),
+        password=unquote(match["password"] or ""),
+        own_username=options.get("sentinel_username", ""),
+        own_password=options.get("sentinel_password", ""),
+    )
 
 
 def check_mongo_uri(text: str) -> str:
@@ -35,8 +78,8 @@ def check_mongo_uri(text: str) -> str:
 
 
 def check_redis_url(text: str) -> str:
-    """`embedded`, or a redis://, rediss:// or unix:// URL."""
-    if text == EMBEDDED:
+    """`embedded`, or a redis://, rediss://, unix:// or redis+sentinel:// URL."""
+    if text == EMBEDDED or sentinels_in(text):
         return text
     wanted = 'expected "embedded" or a URL such as redis://:PASSWORD@HOST:6379/0'
     try:

@@ -3,6 +3,10 @@
 A file belongs to one incarnation of one process. When that ended, its counters
 and histograms are folded into the archive and its files are removed: counters
 never go backwards, and nothing that is gone is still shown.
+
+The files are prometheus_client's (`mmap_dict`): four bytes say how much is used, four are
+empty, then come keys, each with its length before and its value and time behind it. What
+is in a file stays where it is, so that a reader who comes again takes only the numbers.
 """
 
 import fcntl
@@ -10,14 +14,41 @@ import os
 import struct
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import msgspec
-from prometheus_client.mmap_dict import MmapedDict
 
 ARCHIVE = "archive.json"
 _REMEMBERED = 200
+_integer_at = struct.Struct("i").unpack_from
+_HEADER_BYTES = 8
+_FIRST_LOOK_BYTES = 16_384
+_NOTHING = struct.Struct("=8x")
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Which keys one file has, and how to take its numbers."""
+
+    inode: int = 0
+    used: int = _HEADER_BYTES
+    keys: tuple[str, ...] = ()
+    numbers: struct.Struct = _NOTHING
+
+    def grown(self, data: bytes, used: int) -> "Layout":
+        """With the keys that have come since."""
+        keys, form, at = list(self.keys), [self.numbers.format], self.used
+        while at < used:
+            (length,) = _integer_at(data, at)
+            number = at + 4 + length + 8 - (length + 4) % 8
+            if length < 0 or number + 16 > used:
+                raise RuntimeError("a file of metrics is corrupted")
+            keys.append(data[at + 4 : at + 4 + length].decode())
+            form.append(f"{number - at}x2d")
+            at = number + 16
+        return Layout(self.inode, used, tuple(keys), struct.Struct("".join(form)))
 
 
 class Part(msgspec.Struct, frozen=True, gc=False):
@@ -26,7 +57,12 @@ class Part(msgspec.Struct, frozen=True, gc=False):
     kind: str
     mode: str
     instance: str
-    values: list[tuple[str, float, float]]  # key, value, Unix time
+    keys: tuple[str, ...]
+    numbers: tuple[float, ...]  # of each key its value and its Unix time
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        return self.numbers[::2]
 
 
 class Archive(msgspec.Struct):
@@ -37,7 +73,9 @@ class Archive(msgspec.Struct):
 
     def parts(self) -> list[Part]:
         return [
-            Part(kind, "", "", [(key, value, 0.0) for key, value in sums.items()])
+            Part(
+                kind, "", "", tuple(sums), tuple(n for value in sums.values() for n in (value, 0.0))
+            )
             for kind, sums in self.sums.items()
         ]
 
@@ -48,10 +86,32 @@ def read_parts(directory: Path) -> list[Part]:
     The archive is read last: a file that is gone by then is in it, and one that
     was read and folded after that is named in it.
     """
-    parts = [part for path in _files(directory) if (part := _read(path)) is not None]
+    parts = _reader(directory).read()
     archive = read_archive(directory)
     gone = set(archive.folded)
     return [*(part for part in parts if part.instance not in gone), *archive.parts()]
+
+
+class Reader:
+    """Reads the files of one directory, and remembers how they are laid out."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._layouts: dict[str, Layout] = {}
+
+    def read(self) -> list[Part]:
+        parts, layouts = [], {}
+        for path in _files(self._directory):
+            if (found := _read(path, self._layouts.get(path.name))) is not None:
+                layouts[path.name], part = found
+                parts.append(part)
+        self._layouts = layouts
+        return parts
+
+
+@lru_cache(maxsize=4)
+def _reader(directory: Path) -> Reader:
+    return Reader(directory)
 
 
 def read_archive(directory: Path) -> Archive:
@@ -80,11 +140,11 @@ def _fold_one(directory: Path, instance: str) -> None:
     archive = read_archive(directory)
     if files and instance not in archive.folded:
         for path in files:
-            part = _read(path)
-            if part is None or part.kind == "gauge":
+            found = _read(path)
+            if found is None or (part := found[1]).kind == "gauge":
                 continue
             sums = archive.sums.setdefault(part.kind, {})
-            for key, value, _ in part.values:
+            for key, value in zip(part.keys, part.values, strict=True):
                 sums[key] = sums.get(key, 0.0) + value
         archive.folded = [*archive.folded, instance][-_REMEMBERED:]
         _write(directory, archive)
@@ -113,18 +173,38 @@ class _locked:  # noqa: N801 - used as a function is
 
 
 def _files(directory: Path) -> list[Path]:
-    return sorted(directory.glob("*.db"))
+    return sorted(path for path in directory.iterdir() if path.name.endswith(".db"))
 
 
 def _instance_of(path: Path) -> str:
     return path.stem.rpartition("_")[2]
 
 
-def _read(path: Path) -> Part | None:
+def _read(path: Path, known: Layout | None = None) -> tuple[Layout, Part] | None:
     kind, *rest = path.stem.split("_")
-    values: list[Any] = []
     # Gone since we looked, or so new that nothing is in it yet.
     with suppress(FileNotFoundError, struct.error):
-        values = [row[:3] for row in MmapedDict.read_all_values_from_file(str(path))]
-        return Part(kind, rest[0] if len(rest) > 1 else "", rest[-1], values)
+        inode, data = _content(path, known.used if known else 0)
+        (used,) = _integer_at(data, 0)
+        if known is None or known.inode != inode or used < known.used:
+            known = Layout(inode)
+        if used > known.used:
+            known = known.grown(data, used)
+        numbers = known.numbers.unpack_from(data)
+        mode = rest[0] if len(rest) > 1 else ""
+        return known, Part(kind, mode, rest[-1], known.keys, numbers)
     return None
+
+
+def _content(path: Path, used: int) -> tuple[int, bytes]:
+    """The file's inode and what is used of it, which is mostly far less than its size."""
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        inode = os.fstat(file).st_ino
+        data = os.pread(file, max(used, _FIRST_LOOK_BYTES), 0)
+        (used,) = _integer_at(data, 0)
+        while len(data) < used and (more := os.pread(file, used - len(data), len(data))):
+            data += more
+        return inode, data
+    finally:
+        os.close(file)

@@ -9,6 +9,7 @@ import says by `record_as` who it is. `scrape` merges them.
 import multiprocessing
 import os
 from functools import cache
+from typing import Any
 
 from prometheus_client import Counter, Gauge, Histogram, values
 from prometheus_client.registry import CollectorRegistry
@@ -190,6 +191,29 @@ build_info = Gauge(
     multiprocess_mode="livemostrecent",
     registry=registry,
 )
+
+# What "written by the leading scheduler" means.
+_LEADERS_GAUGES = (
+    queue_size,
+    queue_oldest_seconds,
+    outbox_oldest_seconds,
+    audit_unsealed,
+    backup_age_seconds,
+    backup_verified_age_seconds,
+    certificate_left_seconds,
+    alerts_firing,
+)
+
+
+def withdraw_leaders_gauges() -> None:
+    """Show none of what only the leading scheduler knows: another one leads now.
+
+    Of the most recent values one of the time 0 is none (`scrape`).
+    """
+    for gauge in _LEADERS_GAUGES:
+        children: list[Any] = list(gauge._metrics.values()) if gauge._labelnames else [gauge]
+        for child in children:
+            child._value.set(0.0, timestamp=0.0)
 
 
 def record_as(instance: str) -> None:

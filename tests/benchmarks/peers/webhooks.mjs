@@ -70,6 +70,7 @@ const options = {
 // Ends the race when all are completed and written.
 function finishLine(flush = async () => {}) {
   const started = process.hrtime.bigint();
+  const before = process.cpuUsage(); // the start of Node.js does not count, as Python's does not
   let completed = 0;
   let resolve;
   const over = new Promise((done) => { resolve = done; });
@@ -78,7 +79,7 @@ function finishLine(flush = async () => {}) {
     if (completed !== total) return;
     await flush();
     const seconds = Number(process.hrtime.bigint() - started) / 1e9;
-    const usage = process.cpuUsage();
+    const usage = process.cpuUsage(before);
     console.log(JSON.stringify({ seconds, cpuSeconds: (usage.user + usage.system) / 1e6 }));
     resolve();
   };

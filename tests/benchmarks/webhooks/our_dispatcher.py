@@ -15,6 +15,7 @@ os.environ.setdefault("NOVAPULSE_INSTANCE", f"bench-{os.getpid()}")
 from novapulse.core.jobs.kinds import Queue, hueys
 from novapulse.core.jobs.rows import JOBS
 from novapulse.core.telemetry import logs
+from tests.benchmarks.jobs.ledger import has_open_jobs
 from tests.support.dispatching import house_over
 
 
@@ -26,11 +27,10 @@ async def serve(stopping: asyncio.Event) -> None:
     ) as house:
         await house.db.ping()
         finished = {"queue": "webhook", "state": "completed", "finishedAt": {"$exists": True}}
-        unfinished = {"queue": "webhook", "state": {"$in": ["available", "running"]}}
         started, cpu = time.perf_counter(), time.process_time()
         async with house.dispatching(concurrency=concurrency):
-            while await house.db.platform(JOBS).count(unfinished, limit=1):  # noqa: ASYNC110 - of the
-                await asyncio.sleep(0.02)  # database there is no event to wait for
+            while await has_open_jobs(house.db, "webhook"):  # noqa: ASYNC110 - of the
+                await asyncio.sleep(0.1)  # database there is no event to wait for
             seconds = time.perf_counter() - started
             used = time.process_time() - cpu
         assert await house.db.platform(JOBS).count(finished, limit=total + 1) == total

@@ -34,6 +34,8 @@ BACKLOG = int(os.environ.get("LATENCY_BACKLOG", "10000"))
 PER_SECOND = 50
 WRITERS = 4
 HANGS_FOR = 30
+# Held here; the aims for a receiver alone depend on the machine and are only told.
+MOST_BESIDE_MS = 1_000
 
 
 @contextmanager
@@ -66,6 +68,7 @@ async def pile_up(appliance: Appliance, company_id: str) -> None:
     uri = places.mongo_uri(loaded, MongoRole.MIGRATE)
     name, cache = loaded.settings.mongo.database, places.redis_url(loaded)
     async with house_over(uri, name, redis_url=cache) as house:
+        house.sequences = itertools.count(1_000_000)  # beside those that the program gives
         for _ in range(BACKLOG // 500):
             await house.emit(500, event="task.completed", company_id=company_id)
 
@@ -123,6 +126,7 @@ def test_a_healthy_receiver_alone_and_beside_one_that_hangs():
         slow = client.post("/webhooks", made).must(201)
         company_id = receiver.requests[0].event["companyId"]
         asyncio.run(pile_up(appliance, company_id))
-        assert measure(client, receiver, f"beside {BACKLOG} due at one that hangs")
+        beside = measure(client, receiver, f"beside {BACKLOG} due at one that hangs")
+        assert beside[round(0.99 * (len(beside) - 1))] <= MOST_BESIDE_MS
         waiting = client.get(f"/webhooks/{slow['id']}/deliveries?state=pending&limit=1").must(200)
         assert waiting["data"], "the backlog was gone before the end"

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from novapulse.cli.program import VERBS
+from novapulse.cli.verbs import VERBS
 from tests.support.appliance import PROGRAM, SharedAppliance
 
 SEALED_WITHIN_SECONDS = 5.0

@@ -15,8 +15,11 @@ from novapulse.core.errors import Invalid
 from novapulse.core.exchange import OutboundAnswer, OutboundFailure, OutboundRequest
 from novapulse.core.networks import AddressPolicy
 from novapulse.core.outbound import OutboundClient, OutboundOptions
+from tests.support import loops
 from tests.support.receivers import OK, StubResolver, receiving, self_signed
 from tests.support.spellings import FORBIDDEN_TARGETS
+
+anyio_backend = loops.each_backend
 
 
 @contextlib.asynccontextmanager

@@ -1,6 +1,7 @@
 """Reads and limits over shared connections: right for each caller, and never the only way."""
 
 import asyncio
+import resource
 import time
 
 import pytest
@@ -189,3 +190,37 @@ async def test_a_connection_from_before_the_server_was_ready_is_replaced(
 async def insert_in_transaction(db: Database, number: int) -> None:
     async with db.transaction() as session:
         await db.platform("things", session).insert({"_id": number})
+
+
+async def test_a_process_is_warm_before_its_first_request(stores: RunningStores) -> None:
+    db = database(stores)
+    try:
+        await db.warm_up()
+        assert db._link.is_idle
+        assert db.pool_sizes()["idle"] >= 2
+    finally:
+        await db.close()
+
+
+async def test_warming_up_without_a_store_ends_and_raises_nothing() -> None:
+    uri = "mongodb://%2Fnonexistent%2Fmongodb.sock/?directConnection=true"
+    db = Database(uri, "nothing", timeout_seconds=0.3, max_pool_size=5)
+    try:
+        async with asyncio.timeout(5):
+            await db.warm_up()
+    finally:
+        await db.close()
+
+
+async def test_an_idle_driver_of_a_single_server_hardly_wakes(stores: RunningStores) -> None:
+    """Nine processes of an appliance have one each; left to itself it wakes six times a second."""
+    db = database(stores)
+    try:
+        await db.ping()
+        await asyncio.sleep(1)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw
+        await asyncio.sleep(4)
+        woken = resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw - before
+    finally:
+        await db.close()
+    assert woken / 4 < 4

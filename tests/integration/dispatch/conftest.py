@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from tests.support import loops
 from tests.support.dispatching import House, Sink, open_house, sink
 from tests.support.stores import RunningStores
 
@@ -24,3 +25,6 @@ async def house(shared_house: House) -> AsyncIterator[House]:
 async def there() -> AsyncIterator[Sink]:
     async with sink() as made:
         yield made
+
+
+anyio_backend = loops.anyio_backend

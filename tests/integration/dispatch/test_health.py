@@ -70,7 +70,7 @@ async def test_a_dead_receiver_sees_few_requests_and_recovers_soon(
         there.plans.clear()
         await pass_time(house, dispatcher, clock, seconds=60)
         assert not seat.breaker.is_open
-        await until(lambda: len(there.told) >= 900, what="the backlog", seconds=30)
+        await until(lambda: len(there.told) >= 900, what="the backlog", seconds=90)
     await until_told(house, "webhook.recovered", 1)
 
 

@@ -1,12 +1,15 @@
 """From a planned delivery to its receiver and the rows that tell of it."""
 
+import asyncio
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from novapulse.core.events import EVENTS
 from novapulse.core.jobs.rows import JOBS
 from novapulse.deliveries.store import ATTEMPTS, DELIVERIES
+from novapulse.dispatch.dispatcher import DeliveryLedger
 from tests.support.dispatching import COMPANY, OTHER, House, Plan, Sink, open_house, until
 from tests.support.stores import RunningStores
 
@@ -22,6 +25,28 @@ async def test_every_due_delivery_is_sent_once_and_recorded(house: House, there:
     assert {row["webhookId"] for row in attempts} == {webhook}
     assert {row["attempts"] for row in await house.deliveries()} == {1}
     assert {row["state"] for row in await house.rows(JOBS)} == {"completed"}
+
+
+async def test_while_outcomes_are_recorded_others_are_too(
+    house: House, there: Sink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the bound on what is unrecorded lets one write at a time through."""
+    under_way, most, finish = 0, 0, DeliveryLedger.finish
+
+    async def slowly(self: DeliveryLedger, ended: Any) -> None:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await asyncio.sleep(0.5)
+        await finish(self, ended)
+        under_way -= 1
+
+    monkeypatch.setattr(DeliveryLedger, "finish", slowly)
+    await house.subscribe(f"{there.url}/a")
+    await house.emit(200)
+    async with house.dispatching(drain_seconds=30):
+        await house.until_states({"delivered": 200})
+    assert most == 2
 
 
 async def test_a_failed_attempt_is_followed_by_another_and_the_last_one_exhausts(
@@ -166,3 +191,6 @@ async def test_ended_rows_go_away_after_their_time(house: House, there: Sink) ->
     ):
         (row,) = await house.rows(collection)
         assert row["expiresAt"] - row["createdAt"] == timedelta(days=days)
+        indexes = await house.db.raw[collection].index_information()
+        assert indexes["expiry"]["key"] == [("expiresAt", 1)]
+        assert indexes["expiry"]["expireAfterSeconds"] == 0

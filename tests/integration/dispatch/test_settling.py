@@ -95,9 +95,8 @@ async def test_an_attempt_under_way_when_its_webhook_is_paused_ends_and_is_held(
     await house.emit()
     async with house.dispatching():
         await until(lambda: there.under_way["/a"] == 1, what="the attempt under way")
-        assert await store.sending_ids(house.db.tenant(COMPANY)) == {
-            (await house.deliveries())[0]["_id"]
-        }
+        sending = await store.sending_ids(house.db, house.db.tenant(COMPANY))
+        assert sending == {(await house.deliveries())[0]["_id"]}
         await house.set_state(webhook, is_active=False)
         await house.emit()  # makes the dispatcher look at the webhook again
         await house.until_states({"held": 2})

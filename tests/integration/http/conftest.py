@@ -190,17 +190,18 @@ class Site:
 
 
 @asynccontextmanager
-async def serving(**limits: Any) -> AsyncIterator[Site]:
+async def serving(listener: socket.socket | None = None, **limits: Any) -> AsyncIterator[Site]:
     calls = Calls()
     nothing: Any = None
     runtime = Runtime(settings=Settings(), db=nothing, cache=nothing, bell=nothing, keys=nothing)
     gate = build_app(runtime, routes_of(calls).declared)
     server = Server(gate, Limits(**limits))
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = listener or socket.create_server(("127.0.0.1", 0))
     listener.setblocking(False)
+    address = listener.getsockname()
     await server.start(listener)
     try:
-        yield Site(server, gate, calls, listener.getsockname())
+        yield Site(server, gate, calls, address)
     finally:
         calls.may_end.set()
         await server.drain(seconds=3.0)

@@ -1,13 +1,15 @@
 """How a connection lives and ends: segments, pipelines, slow clients, answers that come early."""
 
 import asyncio
+import socket
+from contextlib import suppress
 from itertools import pairwise
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.integration.http.conftest import PROBE, SECONDS, Site, serving
+from tests.integration.http.conftest import PROBE, SECONDS, Connection, Site, serving
 from tests.integration.http.test_requests import (
     CHUNKS,
     NOT_HTTP,
@@ -365,3 +367,71 @@ async def test_a_request_during_the_drain_is_answered_with_a_close() -> None:
         assert (await connection.answer()).headers["connection"] == "close"
         assert await connection.rest() == b""
         await draining
+
+
+async def test_a_request_that_came_just_before_its_idle_connection_is_closed_is_answered() -> None:
+    """The loop has not read it yet, as on a busy machine."""
+    async with serving() as site:
+        client = socket.create_connection(site.address)
+        connection = Connection(*await asyncio.open_connection(sock=client))
+        await connection.send(PROBE)
+        await connection.answer()
+        client.send(PROBE)
+        for one in site.server._connections:
+            one.close_if_idle()
+        assert (await connection.answer()).status == 200
+        await connection.close()
+
+
+async def test_who_connects_while_the_drain_begins_is_answered_or_left_to_the_others() -> None:
+    """One client connects in every turn of the loop; the loop may have accepted it already.
+
+    The listener's copy is what another process has, which takes who is still waiting.
+    """
+    listener = socket.create_server(("127.0.0.1", 0))
+    others = listener.dup()
+    async with serving(listener) as site:
+        clients = []
+        draining: asyncio.Task[None] | None = None
+        for turn in range(20):
+            client = socket.socket()
+            client.setblocking(False)
+            with suppress(BlockingIOError):
+                client.connect(site.address)
+            clients.append(client)
+            if turn == 5:
+                draining = asyncio.create_task(site.server.drain(seconds=SECONDS))
+            await asyncio.sleep(0)
+        left = names_of_waiting(others)
+        others.close()
+        answered = [await is_answered(one) for one in clients if one.getsockname() not in left]
+        for client in clients:
+            client.close()
+        assert draining is not None
+        await draining
+    assert all(answered), answered
+    assert 5 < len(answered) < len(clients)
+
+
+async def is_answered(client: socket.socket) -> bool:
+    connection = Connection(*await asyncio.open_connection(sock=client))
+    try:
+        await connection.send(PROBE)
+        return (await connection.answer()).headers["connection"] == "close"
+    except (OSError, EOFError):
+        return False
+    finally:
+        await connection.close()
+
+
+def names_of_waiting(listener: socket.socket) -> set[tuple[str, int]]:
+    """Whom the kernel has connected and nobody has accepted."""
+    listener.setblocking(False)
+    waiting: set[tuple[str, int]] = set()
+    while True:
+        try:
+            connection, name = listener.accept()
+        except BlockingIOError:
+            return waiting
+        connection.close()
+        waiting.add(name)

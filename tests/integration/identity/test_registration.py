@@ -49,6 +49,14 @@ async def register(api: Api, **changes: Any) -> Answer:
     return await api.client().post("/auth/register", command)
 
 
+async def register_at_last(api: Api, **changes: Any) -> Answer:
+    """Again for as long as the database has too much at once, which is said as 503."""
+    for _ in range(20):
+        if (answer := await register(api, **changes)).status != 503:
+            break
+    return answer
+
+
 async def test_the_first_company_is_founded_with_the_setup_token(fresh: Api) -> None:
     answer = await register(fresh)
     assert answer.status == 201
@@ -120,7 +128,8 @@ async def test_a_taken_address_is_a_conflict_however_it_is_written(fresh: Api) -
 async def test_of_many_foundings_with_one_token_exactly_one_is_the_first(fresh: Api) -> None:
     token = fresh.offer_setup_token()
     foundings = [
-        register(fresh, email=f"ada{number}@example.com", setupToken=token) for number in range(10)
+        register_at_last(fresh, email=f"ada{number}@example.com", setupToken=token)
+        for number in range(10)
     ]
     answers = await asyncio.gather(*foundings)
     others = 201 if is_open(fresh) else 403
@@ -134,7 +143,7 @@ async def test_of_many_foundings_with_one_token_exactly_one_is_the_first(fresh: 
 
 async def test_of_many_foundings_with_one_address_exactly_one_wins(fresh: Api) -> None:
     token = fresh.offer_setup_token()
-    answers = await asyncio.gather(*(register(fresh, setupToken=token) for _ in range(10)))
+    answers = await asyncio.gather(*(register_at_last(fresh, setupToken=token) for _ in range(10)))
     others = 409 if is_open(fresh) else 403
     assert sorted(answer.status for answer in answers) == [201] + [others] * 9
     for collection in ("companies", "users"):

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
+from novapulse.core import live
 from novapulse.core.access import Role
-from novapulse.identity import live
 from novapulse.identity.store import USERS
 from tests.support.api import PASSWORD, Answer, Api
 

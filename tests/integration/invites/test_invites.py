@@ -113,7 +113,8 @@ async def test_twenty_at_once_make_one_account(api: Api) -> None:
     answers = await asyncio.gather(*(accept(api, invite) for _ in range(20)))
     statuses = sorted(answer.status for answer in answers)
     assert statuses.count(201) == 1
-    assert set(statuses) <= {201, 409, 410}, statuses
+    # 503: on a busy machine the others are told to try again, before they learn that it is gone.
+    assert set(statuses) <= {201, 409, 410, 503}, statuses
     assert len(await api.rows("users", email=invite["email"])) == 1
 
 

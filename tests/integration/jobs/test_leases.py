@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from novapulse.core.errors import Unavailable
-from novapulse.core.jobs import upkeep
+from novapulse.core.jobs import claims, upkeep
+from novapulse.core.jobs.claims import CLAIMS
 from novapulse.core.jobs.context import JobContext
 from novapulse.core.jobs.kinds import Queue
 from novapulse.core.jobs.ledger import Ledger
@@ -28,6 +29,12 @@ async def claim_all(mine: Ledger) -> Any:
     return await mine.claim(await mine.candidates(company, 1_000))
 
 
+async def lapse(engine: Engine) -> None:
+    """As if nothing had been heard of any consumer for as long as its leases last."""
+    ago = [{"$set": {"until": {"$subtract": ["$$NOW", 1]}}}]
+    await engine.db.platform(CLAIMS).update_many({}, ago)
+
+
 async def test_a_claimed_job_is_leased_and_counted(engine: Engine) -> None:
     with declared(nothing) as kind:
         job_id = await engine.add_one(kind)
@@ -35,7 +42,10 @@ async def test_a_claimed_job_is_leased_and_counted(engine: Engine) -> None:
     row = await engine.row(job_id)
     assert (row["state"], row["attempt"], row["lease"]["owner"]) == ("running", 1, "one")
     assert row["lease"]["claim"] == job.claim
-    held = row["lease"]["until"] - row["startedAt"]
+    claim = await engine.db.platform(CLAIMS).find_one({"_id": job.claim})
+    assert claim is not None
+    assert claim["jobs"] == [job_id]
+    held = claim["until"] - row["startedAt"]
     assert timedelta(seconds=29) < held <= timedelta(seconds=30)
     assert "dueAt" not in row
 
@@ -53,11 +63,11 @@ async def test_of_two_that_claim_the_same_rows_each_row_has_one(engine: Engine) 
 
 @pytest.mark.parametrize("state", [State.COMPLETED, State.RETRYABLE, State.DEAD])
 async def test_a_late_end_changes_nothing(engine: Engine, state: State) -> None:
-    slow, quick = ledger(engine, "slow", lease_seconds=0.05), ledger(engine, "quick")
+    slow, quick = ledger(engine, "slow"), ledger(engine, "quick")
     with declared(nothing) as kind:
         job_id = await engine.add_one(kind)
         (before,) = await claim_all(slow)
-        await asyncio.sleep(0.1)
+        await lapse(engine)
         assert await upkeep.release_lapsed(engine.db) == 1
         (after,) = await claim_all(quick)
         held = await engine.row(job_id)
@@ -74,11 +84,11 @@ async def test_a_late_end_changes_nothing(engine: Engine, state: State) -> None:
 async def test_an_earlier_claim_of_the_same_owner_is_as_lost_as_a_strangers(
     engine: Engine,
 ) -> None:
-    mine = ledger(engine, "one", lease_seconds=0.05)
+    mine = ledger(engine, "one")
     with declared(nothing) as kind:
         job_id = await engine.add_one(kind)
         (before,) = await claim_all(mine)
-        await asyncio.sleep(0.1)
+        await lapse(engine)
         await upkeep.release_lapsed(engine.db)
         (after,) = await claim_all(mine)
         assert await mine.lost([before, after]) == [before]
@@ -89,8 +99,8 @@ async def test_an_earlier_claim_of_the_same_owner_is_as_lost_as_a_strangers(
 async def test_a_lapsed_lease_returns_the_job_with_its_start_counted(engine: Engine) -> None:
     with declared(nothing, attempts=1) as kind:
         job_id = await engine.add_one(kind)
-        await claim_all(ledger(engine, "lost", lease_seconds=0.05))
-        await asyncio.sleep(0.1)
+        await claim_all(ledger(engine, "lost"))
+        await lapse(engine)
         await upkeep.release_lapsed(engine.db)
         row = await engine.row(job_id)
         assert (row["state"], row["attempt"], row["lapses"]) == ("available", 1, 1)
@@ -210,14 +220,14 @@ async def test_a_claim_whose_answer_got_lost_is_given_back(
     mine = ledger(engine, "one")
     with declared(nothing) as kind:
         await engine.add(kind, number=3)
-        update = mine._rows.update_many
+        update = mine._swift_rows.update_many
 
         async def and_then_silence(*arguments: Any, **options: Any) -> int:
             await update(*arguments, **options)
             raise Unavailable()
 
         with monkeypatch.context() as patch:
-            patch.setattr(mine._rows, "update_many", and_then_silence)
+            patch.setattr(mine._swift_rows, "update_many", and_then_silence)
             with pytest.raises(Unavailable):
                 await claim_all(mine)
         assert await engine.states() == {"running": 3}
@@ -228,6 +238,72 @@ async def test_a_claim_whose_answer_got_lost_is_given_back(
     assert {row["attempt"] for row in await engine.rows()} == {1}
 
 
+async def claims_there(engine: Engine) -> list[str]:
+    return [row["_id"] for row in await engine.db.platform(CLAIMS).find({}, limit=100)]
+
+
+async def test_a_claim_is_there_until_its_last_job_has_ended(engine: Engine) -> None:
+    mine = ledger(engine, "one")
+    with declared(nothing) as kind:
+        await engine.add(kind, number=3)
+        jobs = await claim_all(mine)
+    await mine.finish([(jobs[0], Outcome(State.COMPLETED)), (jobs[1], Outcome(State.DEAD))])
+    await mine.tidy()
+    assert await claims_there(engine) == [jobs[0].claim]
+    await mine.give_back(jobs[2:])
+    await mine.tidy()
+    assert await claims_there(engine) == []
+
+
+async def test_a_claim_that_is_being_taken_back_is_not_renewed_but_taken_again(
+    engine: Engine,
+) -> None:
+    """The sweep may die between taking a claim and freeing its jobs."""
+    mine = ledger(engine, "one")
+    with declared(nothing) as kind:
+        job_id = await engine.add_one(kind)
+        (job,) = await claim_all(mine)
+    await claims.take(engine.db, {"owner": "one"})
+    assert await mine.renew([job]) == []  # the job's row still says that it is ours
+    assert await upkeep.release_lapsed(engine.db) == 1
+    assert await mine.renew([job]) == [job]
+    assert (await engine.row(job_id))["lapses"] == 1
+    assert await claims_there(engine) == []
+
+
+async def test_who_was_blocked_between_a_claim_and_its_jobs_gives_them_back(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The claim may have been taken back meanwhile: nothing may be held by one that is gone."""
+    mine = ledger(engine, "one", lease_seconds=0.1)
+    with declared(nothing) as kind:
+        await engine.add(kind, number=3)
+        update = mine._swift_rows.update_many
+
+        async def late(*arguments: Any, **options: Any) -> int:
+            await asyncio.sleep(0.2)
+            assert await upkeep.release_lapsed(engine.db) == 0  # there is nothing to free yet
+            return await update(*arguments, **options)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(mine._swift_rows, "update_many", late)
+            assert await claim_all(mine) == []
+        assert await claims_there(engine) == []
+        await mine.tidy()
+    assert {(row["state"], row["attempt"]) for row in await engine.rows()} == {("available", 0)}
+
+
+async def test_what_a_claim_holds_that_is_not_there_is_free_again(engine: Engine) -> None:
+    mine = ledger(engine, "one")
+    with declared(nothing) as kind:
+        await engine.add(kind, number=3)
+        (job, *_) = await claim_all(mine)
+        assert await upkeep.release_strays(engine.db) == 0
+        await engine.db.platform(CLAIMS).delete_one({"_id": job.claim})
+        assert await upkeep.release_strays(engine.db) == 3
+        assert len(await claim_all(ledger(engine, "other"))) == 3
+
+
 @pytest.mark.slow
 async def test_a_job_that_blocks_the_event_loop_three_leases_long_stops_nobody_for_ever(
     engine: Engine,
@@ -235,11 +311,11 @@ async def test_a_job_that_blocks_the_event_loop_three_leases_long_stops_nobody_f
     """Each worker is a process of its own here: a blocked loop is a blocked program."""
     from tests.support.consumers import consumers
 
-    with declared(nothing, kind="test.quick"), declared(nothing, kind="test.blocks"):
-        quick = await engine.add("test.quick", number=100)
-        bad = await engine.add_one("test.blocks")
-        quick += await engine.add("test.quick", number=100)
     async with consumers(engine, number=2, concurrency=4, lease_seconds=1.0, block_seconds=3.0):
+        with declared(nothing, kind="test.quick"), declared(nothing, kind="test.blocks"):
+            quick = await engine.add("test.quick", number=100)
+            bad = await engine.add_one("test.blocks")
+            quick += await engine.add("test.quick", number=100)
         deadline = time.monotonic() + 50
         while (await engine.states())["running"] + (await engine.states())["available"]:
             await upkeep.release_lapsed(engine.db)

@@ -124,6 +124,8 @@ async def test_what_ends_while_mongod_is_away_is_written_when_it_is_back(
         job_id = await engine.add_one(kind)
         async with engine.working():
             await started.wait()
+            # A durable write vouches for those before it: now no crash undoes the claim.
+            await engine.db.platform("others").insert({})
             private_stores.mongod.kill()
             may_end.set()
             with pytest.raises(Unavailable):

@@ -1,12 +1,15 @@
 """Jobs by hand over the API: look, retry, cancel, clear, pause; by whom, and what stays of it."""
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from novapulse.core.access import Role
 from novapulse.core.events import EVENTS, PLATFORM
+from novapulse.core.ids import new_id
+from novapulse.core.jobs.claims import CLAIMS
 from novapulse.core.jobs.rows import JOBS, NewJob
 from novapulse.core.pump import Pump
 from novapulse.processes.features import PLANNERS
@@ -27,7 +30,7 @@ async def operator(api: Api) -> Person:
 @pytest.fixture(autouse=True)
 async def _no_jobs(api: Api) -> AsyncIterator[None]:
     yield
-    for collection in (JOBS, "queues"):
+    for collection in (JOBS, CLAIMS, "queues"):
         await api.runtime.db.platform(collection).delete_many({})
 
 
@@ -50,8 +53,10 @@ async def kill(api: Api, job_id: str) -> str:
 
 async def run(api: Api, job_id: str) -> str:
     """As if a consumer had it under way."""
-    until = {"$add": ["$$NOW", 30_000]}
-    lease = {"owner": "tests/1", "claim": "clm_1", "until": until}
+    claim = {"_id": new_id("clm"), "queue": "email", "owner": "tests/1", "jobs": [job_id]}
+    claim["until"] = datetime.now(UTC) + timedelta(seconds=30)
+    await api.runtime.db.platform(CLAIMS).insert(claim)
+    lease = {"owner": "tests/1", "claim": claim["_id"]}
     change = {"state": "running", "lease": lease, "startedAt": "$$NOW"}
     rows = api.runtime.db.platform(JOBS)
     await rows.update_many({"_id": job_id}, [{"$set": change}, {"$unset": "dueAt"}])

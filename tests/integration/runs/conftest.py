@@ -18,6 +18,7 @@ from novapulse.core.settings import sections as keys
 from novapulse.core.settings.queues import Queue as QueueSettings
 from novapulse.core.settings.queues import Queues
 from novapulse.processes.features import PLANNERS
+from tests.support import loops
 from tests.support.api import Api, Person, open_api
 from tests.support.engine import until
 from tests.support.receiver import WebhookReceiver, webhook_receiver
@@ -170,3 +171,6 @@ def sink() -> Iterator[WebhookReceiver]:
     """Takes what workflows call."""
     with webhook_receiver() as one:
         yield one
+
+
+anyio_backend = loops.anyio_backend

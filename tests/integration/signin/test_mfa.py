@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from novapulse.identity import live
+from novapulse.core import live
 from tests.support.api import PASSWORD, Api, Person
 from tests.support.signin import App, MovingClock, answer_challenge, challenge, mails, set_up_mfa
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from argon2 import PasswordHasher
 
+from novapulse.core import live
 from novapulse.core.access import SYSTEM, Role
-from novapulse.identity import live
 from novapulse.people import accounts
 from novapulse.people.model import NewAccount
 from novapulse.signin import passwords

@@ -95,6 +95,27 @@ def test_children_start_when_the_fork_server_has_loaded(appliance: Appliance):
     assert is_forked(appliance.pid("api"))
 
 
+def test_a_role_that_is_offered_does_not_wait_for_the_rest(appliance: Appliance):
+    hung = Path(appliance.path("hung"))
+    hung.touch()
+    add_server(appliance, "broken", "hung")
+    appliance.processes[0]["argv"] = (*appliance.processes[0]["argv"], "first")
+    add_forked(appliance, "first", "serve")
+    add_forked(appliance, "second", "serve")
+    appliance.start(wait_for=None)
+    appliance.wait_until(lambda: appliance.state() == "starting")
+    appliance.wait_for("first", "ready")
+    first = appliance.pid("first")
+    assert is_forked(first)
+    second = appliance.process("second")
+    assert (second["state"], second["pid"]) == ("starting", None)
+    assert appliance.process(SERVER)["state"] == "starting"
+    hung.unlink()
+    appliance.wait_until(lambda: appliance.state() == "ready")
+    assert is_forked(appliance.pid("second"))
+    assert appliance.pid("first") == first
+
+
 def test_a_stop_does_not_wait_for_a_fork_server_that_loads(appliance: Appliance):
     Path(appliance.path("hung")).touch()
     add_server(appliance, "broken", "hung")

@@ -12,7 +12,8 @@ from novapulse.core.clock import rfc3339
 from novapulse.core.ids import new_id
 from novapulse.core.mongo import Binary
 from novapulse.core.settings import sections as keys
-from novapulse.deliveries.store import HEALTH
+from novapulse.deliveries.model import DeliveryState
+from novapulse.deliveries.store import DELIVERIES, HEALTH
 from tests.support.api import RECEIVER_URL, Api, Person, open_api
 from tests.support.attempts import delivery_row, write_deliveries
 from tests.support.receivers import receiving
@@ -73,6 +74,32 @@ async def test_deliveries_are_listed_by_what_is_asked_for(
     assert answer.status == 200, answer.body
     found = [row["id"] for row in answer.json()["data"]]
     assert found == [rows[number]["_id"] for number in reversed(expected)]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        *("", "event=task.created", f"eventId={'evt_' + '0' * 26}", "from=2026-01-01T00:00:00Z"),
+        *(f"state={state}" for state in DeliveryState),
+        "state=held&event=task.created&to=2030-01-01T00:00:00Z",
+    ],
+)
+async def test_every_filter_of_the_list_goes_by_an_index(api: Api, ada: Person, query: str) -> None:
+    """The database says how it found what the API asked for."""
+    webhook, at = await subscribe(ada), api.runtime.clock()
+    rows = [delivery_row(str(ada.company_id), webhook["id"], at=at, state=one) for one in STATES]
+    await write_deliveries(api, rows)
+    database = api.runtime.db.raw
+    await database.command("profile", 2)
+    try:
+        assert (await ada.get(f"/webhooks/{webhook['id']}/deliveries?{query}")).status == 200
+    finally:
+        await database.command("profile", 0)
+    where = {"op": "query", "ns": f"{database.name}.{DELIVERIES}"}
+    (asked,) = await database["system.profile"].find(where).sort("ts", -1).limit(1).to_list()
+    assert "COLLSCAN" not in asked["planSummary"]
+    # An empty set of ids (nothing is being sent) is known to be nothing without a look.
+    assert "IXSCAN" in asked["planSummary"] or asked["docsExamined"] == 0
 
 
 async def test_a_replay_is_a_new_delivery_of_the_same_event(api: Api, ada: Person) -> None:

@@ -3,9 +3,12 @@
 from pathlib import Path
 
 from novapulse.core.settings import sections as keys
+from tests.support import loops
 from tests.support.api import RECEIVER_URL, open_api
 from tests.support.receivers import receiving
 from tests.support.stores import RunningStores
+
+anyio_backend = loops.each_backend
 
 
 async def test_attempts_go_through_the_proxy_of_the_settings(

@@ -15,11 +15,14 @@ from novapulse.core.settings import sections as keys
 from novapulse.core.telemetry.metrics import registry
 from novapulse.deliveries.store import ATTEMPTS
 from novapulse.processes.runtime import outbound_client
+from tests.support import loops
 from tests.support.api import Api, open_api
 from tests.support.dispatching import House
 from tests.support.receivers import StubResolver, receiving
 from tests.support.spellings import FORBIDDEN_TARGETS
 from tests.support.stores import RunningStores
+
+anyio_backend = loops.each_backend
 
 # Not one that a spelling leads to.
 CONTROL = "127.0.0.77"

@@ -2,8 +2,13 @@
 
 import json
 import os
+import pty
+import re
+import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -36,6 +41,16 @@ def test_an_error_is_what_where_from_and_what_to_try(tmp_path: Path):
     assert hint == f"  try: novapulse run --root {tmp_path} starts it"
 
 
+@pytest.mark.parametrize("words", [["queue", "list"], ["user", "list"], ["company", "list"]])
+def test_where_nothing_ever_ran_a_verb_says_what_to_start(tmp_path: Path, words: list[str]):
+    done = novapulse(*words, "--root", str(tmp_path))
+    what, where, hint = done.stderr.splitlines()
+    assert (done.returncode, done.stdout) == (69, "")
+    assert what == f"error: NovaPulse has not been started with {tmp_path}/state yet"
+    assert where == f"  from: {tmp_path}/state"
+    assert hint.startswith("  try: novapulse run")
+
+
 @pytest.mark.parametrize("verb", ["status", "reload", "restart", "drain", "doctor"])
 def test_an_error_under_json_is_one_problem_document(tmp_path: Path, verb: str):
     if verb == "doctor":
@@ -54,6 +69,16 @@ def test_a_wrong_command_line_is_2_and_under_json_a_problem_too():
     done = novapulse("status", "--nope", "--json")
     assert done.returncode == 2
     assert json.loads(done.stdout)["code"] == "usage"
+
+
+@pytest.mark.parametrize(
+    ("words", "near"),
+    [(["statsu"], "status"), (["queue", "lst"], "list"), (["status", "--jsno"], "--json")],
+)
+def test_a_misspelt_verb_or_option_is_answered_with_the_nearest(words: list[str], near: str):
+    done = novapulse(*words)
+    assert done.returncode == 2
+    assert f"'{near}'" in done.stderr or f"Did you mean {near}?" in done.stderr
 
 
 def test_a_reader_that_hangs_up_is_no_error_message():
@@ -103,10 +128,90 @@ def test_completion_knows_verbs_and_options():
     assert "plain,--watch" in options
 
 
-def test_no_colour_is_written_where_nobody_wants_it(tmp_path: Path):
-    for words in (["--help"], ["config", "show", "--root", str(tmp_path)]):
-        done = novapulse(*words, env={**os.environ, "NO_COLOR": "1"})
-        assert "\x1b" not in done.stdout + done.stderr
+@pytest.mark.parametrize(
+    ("environ", "is_coloured"),
+    [
+        ({"TERM": "xterm"}, True),
+        ({"TERM": "xterm", "NO_COLOR": "1"}, False),
+        ({"TERM": "dumb"}, False),
+    ],
+)
+def test_a_terminal_gets_colour_unless_somebody_wants_none(
+    tmp_path: Path, environ: dict[str, str], is_coloured: bool
+):
+    (tmp_path / "config.toml").write_text("[servr]\n")
+    plain = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
+    said = on_a_terminal("doctor", "--root", str(tmp_path), env={**plain, **environ})
+    assert "BAD   configuration" in said
+    assert ("\x1b[31m" in said) is is_coloured
+    assert ("\x1b" in said) is is_coloured
+
+
+def on_a_terminal(*words: str, env: dict[str, str]) -> str:
+    """What a person sees."""
+    ours, theirs = pty.openpty()
+    with open(ours, "rb", buffering=0) as terminal:
+        with subprocess.Popen(
+            [sys.executable, "-m", "novapulse", *words],
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            cwd=ROOT,
+            env=env,
+        ) as running:
+            os.close(theirs)
+            said = b""
+            with suppress(OSError):  # the end of a terminal
+                while more := terminal.read(4096):
+                    said += more
+        assert running.returncode is not None
+    return said.decode()
+
+
+@pytest.mark.parametrize("words", [["--help"], ["config", "show"], ["doctor"]], ids=" ".join)
+def test_a_pipe_never_gets_colour(tmp_path: Path, words: list[str]):
+    root = [] if words == ["--help"] else ["--root", str(tmp_path)]
+    done = novapulse(*words, *root, env={**os.environ, "TERM": "xterm"})
+    assert done.stdout
+    assert "\x1b" not in done.stdout + done.stderr
+
+
+def test_ctrl_c_ends_a_verb_without_a_traceback(tmp_path: Path):
+    """Also while its modules load; only the interpreter itself may be in between."""
+    ends = set()
+    for hundredths in range(10, 60, 5):
+        with subprocess.Popen(
+            [sys.executable, "-m", "novapulse", "doctor", "--root", str(tmp_path)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            cwd=ROOT,
+            text=True,
+        ) as running:
+            wait_until_it_is_ours(running.pid)
+            time.sleep(hundredths / 100 - 0.1)
+            running.send_signal(signal.SIGINT)
+            _, complained = running.communicate(timeout=30)
+        ends.add(running.returncode)
+        assert complained.strip() == ""
+    assert ends <= {130, -signal.SIGINT, 0, 1}
+    assert ends & {130, -signal.SIGINT}
+
+
+def wait_until_it_is_ours(pid: int) -> None:
+    """Until the interpreter has begun, caught Ctrl-C, and our first step has let go of it."""
+    deadline = time.monotonic() + 10
+    has_begun = False
+    while time.monotonic() < deadline:
+        status = Path(f"/proc/{pid}/status").read_text()
+        caught = re.search(r"^SigCgt:\s*(\w+)", status, re.MULTILINE)
+        assert caught is not None
+        is_caught = bool(int(caught[1], 16) & (1 << (signal.SIGINT - 1)))
+        if has_begun and not is_caught:
+            return
+        has_begun = has_begun or is_caught
+        time.sleep(0.0005)
+    pytest.fail("it never let go of Ctrl-C")
 
 
 def test_init_makes_a_private_root_once(tmp_path: Path):

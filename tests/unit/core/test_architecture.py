@@ -61,6 +61,7 @@ UNBOUND = {
     "mail/store.py": "an address is refused by a mail server, whichever company writes to it",
     "migrations/": "a migration changes the rows of all companies; they keep theirs",
     "ops/keys.py": "sealed values of all companies are checked and sealed anew",
+    "core/samekeys.py": "whose keys the installation has is no company's",
     "ops/queues.py": "the operator acts on the jobs of all companies; rows carry theirs",
     "processes/support_bundle.py": "not that door: a function of the standard library",
     "people/store.py": "operators manage companies; addresses and API tokens are found without one",

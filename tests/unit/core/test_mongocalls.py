@@ -1,8 +1,10 @@
 """The time that MongoDB's calls may take: each alone, and those of a request together."""
 
 from pymongo import _csot
+from pymongo.errors import OperationFailure
 
-from novapulse.core.mongocalls import budget, measured
+from novapulse.core.errors import Unavailable
+from novapulse.core.mongocalls import budget, measured, translate
 
 
 async def limit() -> float | None:
@@ -31,3 +33,11 @@ async def test_calls_that_waited_leave_less_to_those_that_follow():
     assert last is not None
     assert last <= 0.05
     assert await measured("tasks", "find", limit()) is None
+
+
+def test_a_sign_in_that_broke_off_is_nobodys_bug():
+    told = {"ok": 0.0, "code": 17, "codeName": "ProtocolError"}
+    assert (
+        type(translate(OperationFailure("saslContinue must follow saslStart", 17, told)))
+        is Unavailable
+    )

@@ -1,10 +1,12 @@
-"""A coroutine that is begun at once behaves as one that is awaited."""
+"""Coroutines that are begun at once behave as awaited ones; a Ctrl-C is heard."""
 
 import asyncio
+import signal
+from contextlib import suppress
 
 import pytest
 
-from novapulse.core.tasks import begin
+from novapulse.core.tasks import begin, run
 
 
 async def test_what_never_waits_is_over_at_once():
@@ -75,3 +77,25 @@ async def test_a_timeout_and_a_cancellation_are_the_coroutines_to_hear():
     with pytest.raises(asyncio.CancelledError):
         await task
     assert len(heard) == 2
+
+
+@pytest.mark.parametrize("is_deaf", [True, False])
+def test_a_ctrl_c_is_heard_also_when_a_driver_is_deaf_to_it(is_deaf: bool):
+    """As `asyncio.wait_for` of Python 3.11, which returns what it has and says nothing."""
+
+    async def work() -> int:
+        signal.raise_signal(signal.SIGINT)
+        with suppress(asyncio.CancelledError if is_deaf else ()):
+            await asyncio.sleep(10)
+        return 1
+
+    with pytest.raises(KeyboardInterrupt):
+        run(work())
+
+
+def test_what_nobody_interrupts_returns_its_result():
+    async def work() -> int:
+        await asyncio.sleep(0)
+        return 1
+
+    assert run(work()) == 1

@@ -1,6 +1,7 @@
 """Password hashing on threads of its own."""
 
 import asyncio
+import time
 
 import pytest
 
@@ -31,6 +32,22 @@ async def test_hashes_are_argon2id_and_never_the_same(passwords: Passwords) -> N
 async def test_for_somebody_unknown_no_password_fits(passwords: Passwords) -> None:
     assert not await passwords.verify(None, "x")
     assert not await passwords.verify(None, "")
+
+
+async def test_somebody_unknown_is_looked_at_for_as_long_as_anybody() -> None:
+    passwords = Passwords(memory_kib=32_768, time_cost=2)
+    stored = await passwords.hash("x")
+    assert not passwords.is_outdated(passwords._nobody)
+    spent = {}
+    for who in (stored, None):
+        seconds = []
+        for _ in range(5):
+            began = time.perf_counter()
+            assert not await passwords.verify(who, "y")
+            seconds.append(time.perf_counter() - began)
+        spent[who] = min(seconds)
+    assert spent[None] > 0.5 * spent[stored]
+    passwords.close()
 
 
 async def test_a_damaged_hash_fits_nothing(passwords: Passwords) -> None:

@@ -19,3 +19,8 @@ def test_an_appliances_supervisor_loads_no_framework():
 
 def test_no_process_loads_what_only_terminals_need():
     assert "rich" not in imported_by("novapulse.processes.entry")
+
+
+def test_the_head_start_is_given_before_anything_dear_is_loaded():
+    dear = {"click", "msgspec", "dataclasses", "inspect", "subprocess", "json", "ctypes"}
+    assert imported_by("novapulse.processes.starting") & dear == set()

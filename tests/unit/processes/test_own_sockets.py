@@ -54,6 +54,10 @@ def test_a_mongodb_elsewhere_is_ours_too(uri: str, expected: set[tuple[str, int]
         ("redis://u:p@[fd00::6]:7/1", {("fd00::6", 7)}),
         ("unix://u:p@/run/redis.sock", set()),
         ("redis://[::1]:6379/", {("0.0.0.0", 6_379)}),
+        (
+            "redis+sentinel://:p@10.0.0.5,10.0.0.6:2/service",
+            {("10.0.0.5", 26_379), ("10.0.0.6", 2)},
+        ),
     ],
 )
 def test_a_redis_elsewhere_is_ours_too(url: str, expected: set[tuple[str, int]]) -> None:

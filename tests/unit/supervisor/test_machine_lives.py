@@ -161,21 +161,29 @@ def test_no_crash_loop_spawns_more_than_ten_times_a_minute(incarnations):
     assert world.most_spawns_in_a_minute() <= 10
 
 
-@given(st.lists(st.tuples(seconds, seconds, st.booleans()), max_size=60))
+flaps = st.tuples(seconds, seconds, st.sampled_from(["before", "with it", "after"]), seconds)
+
+
+@given(st.lists(flaps, max_size=60))
 def test_a_dependency_that_flaps_never_quarantines_its_users(flaps):
+    """Whether they end at once, when it is back already, or before anybody saw it go."""
     world = World()
     world.feed(NeedsMet())
     world.feed(StartAsked())
-    for up, down, notices_late in flaps:
+    for up, down, users_end, unseen in flaps:
         world.wait(up if world.slot.state is not State.STARTING else min(up, 20))
+        world.feed(BecameReady())
         world.feed(Heard())
         was_there = world.has_child
+        if was_there and users_end == "before":
+            world.exit(69)
+            world.wait(min(unseen, 20))
         world.feed(NeedsLost())
-        if was_there and not notices_late:
+        if was_there and users_end == "with it":
             world.exit(69)
         world.wait(min(down, 4))
         world.feed(NeedsMet())
-        if was_there and notices_late:
+        if was_there and users_end == "after":
             world.exit(69)
         assert world.slot.state is not State.QUARANTINED
         assert world.most_spawns_in_a_minute() <= 10

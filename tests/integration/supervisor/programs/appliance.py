@@ -9,6 +9,7 @@ from pathlib import Path
 
 from supervisor import listeners as sockets
 from supervisor.control import ControlError
+from supervisor.headstart import HeadStart
 from supervisor.lock import AlreadyRunning, InstanceLock
 from supervisor.loop import Program, Supervisor
 from supervisor.operations import Plan
@@ -88,6 +89,11 @@ def main() -> int:
     listeners = {name: sockets.bind_tcp("127.0.0.1", 0) for name in description["listeners"]}
     for name, listener in listeners.items():
         (directory / f"{name}.port").write_text(str(listener.getsockname()[1]))
+    head_start = None
+    if "head_start" in description:
+        begun = description["head_start"]
+        head_start = HeadStart(begun["name"], argv=tuple(begun["argv"]), env=begun["env"])
+        (directory / "begun").write_text(str(head_start.pid))
     supervisor = Supervisor(
         [read_spec(given) for given in description["processes"]],
         listeners=listeners,
@@ -98,6 +104,7 @@ def main() -> int:
             on_ready=(directory / "was-ready").touch,
             planners=plans(directory) if description.get("reloads") else {},
         ),
+        head_start=head_start,
     )
     try:
         return supervisor.run()

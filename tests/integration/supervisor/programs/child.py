@@ -8,10 +8,12 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from supervisor import forkserver
 from supervisor.child import Link, attend
+from supervisor.headstart import follow_parent
 
 
 async def serve(
@@ -158,15 +160,22 @@ def shout(megabytes: str) -> None:
         time.sleep(0.1)
 
 
-def fork_server(broken: str = "", hung: str = "") -> None:
-    """Is forked into the other modes; fails or takes for ever to load while a file is there."""
+def fork_server(broken: str = "", hung: str = "", offered: str = "") -> None:
+    """Is forked into the other modes; fails or takes for ever to load while a file is there.
+
+    For the role `offered` it has loaded enough.
+    """
     link = Link.from_environ()
     assert link is not None
     if broken and Path(broken).exists():
         sys.exit("can not be loaded")
-    while hung and Path(hung).exists():
-        time.sleep(0.02)
-    argv = forkserver.serve(link)
+
+    def rest() -> Iterator[None]:
+        while hung and Path(hung).exists():
+            time.sleep(0.02)
+            yield
+
+    argv = forkserver.serve(link, offers=[offered] if offered else [], rest=rest())
     if argv is not None:
         os.environ["FORKED"] = "yes"
         run(*argv[2:])
@@ -184,4 +193,5 @@ def run(mode: str, *arguments: str) -> None:
             globals()[mode](*arguments)
 
 
+follow_parent()
 run(*sys.argv[1:])

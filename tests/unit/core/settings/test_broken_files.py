@@ -165,6 +165,18 @@ FILES = {
     "redis without password": Broken(
         "[redis]\nurl = 'redis://h:1'", 2, "redis.url", "without a password", "allow_insecure"
     ),
+    "sentinels without a service": Broken(
+        "[redis]\nurl = 'redis+sentinel://:p@h:1,i:2'", 2, "redis.url", "HOST:26379/SERVICE"
+    ),
+    "sentinels with another option": Broken(
+        "[redis]\nurl = 'redis+sentinel://:p@h/s?ssl=1'", 2, "redis.url", "sentinel_password"
+    ),
+    "sentinels without a password": Broken(
+        "[redis]\nurl = 'redis+sentinel://h,i/s'", 2, "redis.url", "without a password"
+    ),
+    "certificate without its key": Broken(
+        "[server]\ntls_certificate_file = '/c.pem'", 2, "server.tls_certificate_file", "its key"
+    ),
     "database of MongoDB": Broken("[mongo]\ndatabase = 'admin'", 2, "mongo.database", "own"),
     # together
     "share larger than the whole": Broken(

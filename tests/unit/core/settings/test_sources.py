@@ -191,6 +191,7 @@ def test_a_database_in_the_uri_that_is_not_ours_is_warned_of(tmp_path: Path) -> 
         {"redis.url": "redis://h", "redis.allow_insecure": True},
         {"redis.url": "rediss://u:p@h:6380/1"},
         {"redis.url": "unix:///run/redis.sock?password=p"},
+        {"redis.url": "redis+sentinel://:p@[::1]:26379,h,i:2/service/1?sentinel_password=q"},
     ],
 )
 def test_external_stores_are_accepted(flags: dict[str, object], tmp_path: Path) -> None:

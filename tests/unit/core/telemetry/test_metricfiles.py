@@ -77,6 +77,41 @@ def test_a_file_without_content_is_passed_over(tmp_path: Path):
     assert scrape.text(tmp_path) == b""
 
 
+def test_what_a_scrape_has_read_of_a_file_it_does_not_read_again(tmp_path: Path):
+    """But its numbers: by count of work, however quick the machine is."""
+    for number in range(300):  # more than a first look takes
+        write(tmp_path, "counter_api-1.a", "x_total", 1, route=f"/{number}")
+    assert len(numbers(tmp_path)) == 300
+    keys, plans = scrape._key.cache_info(), scrape.plan_of.cache_info()
+    write(tmp_path, "counter_api-1.a", "x_total", 7, route="/250")
+    found = numbers(tmp_path)
+    assert found["x_total /250"] == 7
+    assert found["x_total /251"] == 1
+    assert scrape._key.cache_info() == keys
+    assert scrape.plan_of.cache_info().misses == plans.misses
+    write(tmp_path, "counter_api-1.a", "x_total", 3, route="/new")
+    found = numbers(tmp_path)
+    assert (len(found), found["x_total /new"], found["x_total /250"]) == (301, 3, 7)
+    assert scrape._key.cache_info().misses == keys.misses + 1
+
+
+def test_a_file_of_the_same_name_that_is_another_one_is_read_anew(tmp_path: Path):
+    write(tmp_path, "counter_api-1.a", "x_total", 1, route="/a")
+    write(tmp_path, "counter_api-1.b", "x_total", 1, route="/b")
+    assert numbers(tmp_path) == {"x_total /a": 1, "x_total /b": 1}
+    (tmp_path / "counter_api-1.b.db").replace(tmp_path / "counter_api-1.a.db")
+    assert numbers(tmp_path) == {"x_total /b": 1}
+
+
+def test_keys_of_two_versions_are_one_series_under_the_first_help(tmp_path: Path):
+    write(tmp_path, "counter_api-1.a", "x_total", 2, route="/a")
+    path = tmp_path / "counter_api-1.a.db"
+    path.write_bytes(path.read_bytes().replace(b"Some help.", b"Other one."))
+    write(tmp_path, "counter_api-2.b", "x_total", 3, route="/a")
+    text = scrape.text(tmp_path).decode()
+    assert text.splitlines()[1:] == ["# TYPE x_total counter", 'x_total{route="/a"} 5.0']
+
+
 def test_the_archive_holds_sums_only(tmp_path: Path):
     write(tmp_path, "counter_api-1.a", "x_total", 2, route="/a")
     metricfiles.fold(tmp_path, ["api-1.a"])

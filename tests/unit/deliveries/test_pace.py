@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from novapulse.dispatch.pace import NO_LIMIT, Cap, Rate
+from novapulse.deliveries.pace import NO_LIMIT, Cap, Rate
 
 
 def test_without_throttling_the_cap_is_the_setting() -> None:

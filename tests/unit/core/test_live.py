@@ -1,9 +1,11 @@
 """What requests are checked against is at most five seconds old."""
 
+import asyncio
+
 import pytest
 
-from novapulse.core.errors import Unauthenticated
-from novapulse.identity.live import LiveCache
+from novapulse.core.errors import Unauthenticated, Unavailable
+from novapulse.core.live import LiveCache
 
 
 class Rows:
@@ -72,6 +74,45 @@ async def test_an_answer_is_as_old_as_its_question() -> None:
     time.now += 2.1
     rows.rows["a"] = "second"
     assert await cache.get("a") == "second"
+
+
+async def test_who_comes_while_somebody_asks_does_not_ask_again() -> None:
+    rows, may_answer = Rows(), asyncio.Event()
+
+    async def slowly(key: str) -> str | None:
+        found = await rows.find(key)
+        await may_answer.wait()
+        return found
+
+    cache = LiveCache(slowly)
+    first = asyncio.create_task(cache.get("a"))
+    others = [asyncio.create_task(cache.get("a")) for _ in range(20)]
+    await asyncio.sleep(0.01)
+    first.cancel()  # its client has gone
+    rows.rows["a"] = "second"
+    cache.forget("a")
+    later = asyncio.create_task(cache.get("a"))
+    await asyncio.sleep(0.01)
+    may_answer.set()
+    assert await asyncio.gather(*others) == ["first"] * 20
+    assert await later == await cache.get("a") == "second"
+    assert rows.asked == 2
+
+
+async def test_an_error_is_everybodys_and_not_kept() -> None:
+    rows = Rows()
+    errors = [Unavailable()]
+
+    async def find(key: str) -> str | None:
+        await asyncio.sleep(0)
+        if errors:
+            raise errors.pop()
+        return await rows.find(key)
+
+    cache = LiveCache(find)
+    found = await asyncio.gather(*(cache.get("a") for _ in range(3)), return_exceptions=True)
+    assert [type(one) for one in found] == [Unavailable] * 3
+    assert await cache.get("a") == "first"
 
 
 async def test_the_memory_is_bounded() -> None:
