@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from novapulse.core.jobs.kinds import Queue
 from novapulse.core.jobs.ledger import CLAIMABLE, Ledger
-from novapulse.core.jobs.rows import JOBS, JobRow
+from novapulse.core.jobs.rows import JOBS
 from novapulse.core.jobs.states import CLAIMABLE_STATES, State
 from novapulse.core.mongo import Database, Document
 from novapulse.deliveries.planner import is_recovery
@@ -136,5 +136,7 @@ def _earliest(state: State) -> list[Document]:
     ]
 
 
-def event_ids(jobs: Sequence[JobRow]) -> list[str]:
-    return list({job.payload["event_id"] for job in jobs if "event_id" in job.payload})
+def event_ids(rows: Sequence[Document]) -> list[str]:
+    """Of the events that the jobs carry, each once."""
+    payloads = (row["payload"] for row in rows)
+    return list({payload["event_id"] for payload in payloads if "event_id" in payload})

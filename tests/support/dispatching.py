@@ -324,9 +324,14 @@ class House:
 
     async def hurry(self) -> int:
         """What waits for its next attempt is due now; how many."""
-        moved = await self.db.platform(JOBS).update_many(
-            {"dueAt": {"$exists": True}, "state": "retryable"}, [{"$set": {"dueAt": "$$NOW"}}]
-        )
+        waiting = {"dueAt": {"$exists": True}, "state": "retryable"}
+
+        async def have_jobs() -> bool:  # a delivery is written before its job is
+            jobs = await self.rows(JOBS, kind="webhook.deliver", **waiting)
+            return len(jobs) >= len(await self.deliveries(state="retry"))
+
+        await until(have_jobs, what="the jobs of what is tried again")
+        moved = await self.db.platform(JOBS).update_many(waiting, [{"$set": {"dueAt": "$$NOW"}}])
         self.ring()
         return moved
 
