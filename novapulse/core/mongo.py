@@ -37,7 +37,7 @@ from novapulse.core.mongocalls import (
     spending,
     translate,
 )
-from novapulse.core.mongolink import ReadLink
+from novapulse.core.mongolink import Link
 from novapulse.core.mongorows import Document, Filter, Rows
 from novapulse.core.mongowatch import QuietMonitor, look_seldom
 
@@ -142,7 +142,7 @@ class Database:
             write_concern=DURABLE,
             read_preference=ReadPreference.PRIMARY,
         )
-        self._link = ReadLink(self.raw, timeout_seconds=timeout_seconds)
+        self._link = Link(self.raw, timeout_seconds=timeout_seconds)
 
     def scoped(
         self,
@@ -183,6 +183,18 @@ class Database:
         The journal and the replicas have one order: such a write vouches for those before it.
         """
         return Rows(self.raw.get_collection(collection, write_concern=_SWIFT), {})
+
+    async def write_swiftly(
+        self, collection: str, operation: str, *commands: Document
+    ) -> list[int]:
+        """Plain writes in one round trip, done in their order, durable as those of `swift` are.
+
+        Returns how many rows each changed or inserted. Unavailable: any of them may have been
+        done, also one whose former was not.
+        """
+        concern = _SWIFT.document
+        plain = [{**command, "writeConcern": concern} for command in commands]
+        return await measured(collection, operation, self._link.write(plain))
 
     def tenant(
         self,

@@ -1,9 +1,9 @@
-"""Short reads over one connection to the primary, many on their way at once.
+"""Short calls over one connection to the primary, many on their way at once.
 
 The driver takes a connection for each operation, and two tasks, two reads and a timer for
-each message. Here a read is one message among others: what it costs is mostly its rows.
+each message. Here a call is one message among others: what it costs is mostly its rows.
 The driver still connects, authenticates and knows the primary; the connection is one of
-its pool. Whatever is not plain (no connection yet, a slow read ahead, an error, a result
+its pool. Whatever is not plain (no connection yet, a slow call ahead, an error, a result
 of more than one batch) is left to the driver's ordinary way, which every caller has.
 """
 
@@ -13,7 +13,7 @@ import itertools
 import math
 import struct
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
 
 import bson
@@ -39,7 +39,7 @@ _RETRY_SECONDS = 1.0
 Message = tuple[int, bytes]  # the id of its request, and the document in it
 
 
-class ReadLink:
+class Link:
     """Belongs to one database of one client; opens its connection when first wanted."""
 
     def __init__(self, database: AsyncDatabase[Document], *, timeout_seconds: float) -> None:
@@ -108,17 +108,48 @@ class ReadLink:
         return None if is_busy else pipeline
 
     async def _ask(self, pipeline: Pipeline[Message], command: Document) -> Document | None:
-        """The answer, if it is a good one."""
-        seconds = remaining_seconds(self._timeout_seconds)
-        command["maxTimeMS"] = round(seconds * 1000)
+        """The answer to a read, if it is a good one."""
         if concern := self._database.read_concern.document:
             command["readConcern"] = concern
+        reply = await self._send(pipeline, command)
+        if reply is None or reply["ok"] == 1:
+            return reply
+        if (code := reply.get("code")) == _TIME_LIMIT_EXCEEDED:
+            raise mongo_errors.ExecutionTimeout(str(reply.get("errmsg")), code, reply)
+        return None
+
+    async def write(self, commands: Sequence[Document]) -> list[int]:
+        """Do plain writes, one after the other, which travel together; rows each has changed.
+
+        Raises what the driver raises; AutoReconnect when it is not known what became of them.
+        """
+        if (pipeline := self._ready()) is None:
+            return [_changed(await self._database.command(command)) for command in commands]
+        sent = [self._send(pipeline, dict(command)) for command in commands]
+        replies = await asyncio.gather(*sent, return_exceptions=True)
+        return [_changed(reply) for reply in replies]
+
+    def _send(
+        self, pipeline: Pipeline[Message], command: Document
+    ) -> Coroutine[Any, Any, Document | None]:
+        """Send it in this turn of the loop; the answer, or None when the connection was lost."""
+        seconds = remaining_seconds(self._timeout_seconds)
+        command["maxTimeMS"] = round(seconds * 1000)
         command["$db"] = self._database.name
         number = next(self._ids) & 0x7FFF_FFFF
         document = bson.encode(command)
         head = _HEAD.pack(_HEAD.size + len(document), number, 0, _OP_MSG, 0, 0)
+        return self._reply(pipeline, number, pipeline.ask(head + document), seconds=seconds)
+
+    async def _reply(
+        self,
+        pipeline: Pipeline[Message],
+        number: int,
+        asked: asyncio.Future[Message],
+        *,
+        seconds: float,
+    ) -> Document | None:
         try:
-            asked = pipeline.ask(head + document)
             is_short = seconds < self._timeout_seconds
             answered, body = await (asyncio.wait_for(asked, seconds) if is_short else asked)
         except TimeoutError as error:
@@ -129,14 +160,9 @@ class ReadLink:
             pipeline.abort()
             return None
         reply: Document = bson.decode(body, self._database.codec_options)
-        if reply["ok"] == 1:
-            return reply
-        code = reply.get("code")
-        if code == _TIME_LIMIT_EXCEEDED:
-            raise mongo_errors.ExecutionTimeout(str(reply.get("errmsg")), code, reply)
-        if code in NOT_SERVING:
+        if reply.get("code") in NOT_SERVING:
             pipeline.abort()
-        return None
+        return reply
 
     async def _keep(self) -> None:
         """Hold one connection to the primary until it breaks or the driver gives it up."""
@@ -163,6 +189,18 @@ class ReadLink:
                     await connection.close_conn(None)
         except mongo_errors.PyMongoError:  # whoever asks the driver is told
             return
+
+
+def _changed(reply: Document | BaseException | None) -> int:
+    """Rows that a write has changed, or inserted; raises what went wrong instead."""
+    if isinstance(reply, BaseException):
+        raise reply
+    if reply is None:
+        raise mongo_errors.AutoReconnect("connection lost")
+    failed = [reply] if reply["ok"] != 1 else reply.get("writeErrors")
+    if failed:
+        raise mongo_errors.OperationFailure(failed[0]["errmsg"], failed[0].get("code"), reply)
+    return int(reply["nModified"] if "nModified" in reply else reply["n"])
 
 
 class Messages:

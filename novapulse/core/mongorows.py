@@ -19,7 +19,7 @@ from novapulse.core.mongocalls import (
     measured,
     replace_connections,
 )
-from novapulse.core.mongolink import ReadLink
+from novapulse.core.mongolink import Link
 
 T = TypeVar("T")
 Document = dict[str, Any]
@@ -62,7 +62,7 @@ class Rows:
         *,
         session: AsyncClientSession | None = None,
         patience_seconds: float | None = None,
-        link: ReadLink | None = None,
+        link: Link | None = None,
     ) -> None:
         self._collection = collection
         self._scope = scope

@@ -8,22 +8,19 @@ import time
 from collections import deque
 
 from novapulse.core.context import Runtime
-from novapulse.core.jobs.intake import Intake
-from novapulse.core.jobs.ledger import is_suspect
+from novapulse.core.jobs.intake import GLANCE, LOOK_AGAIN_SECONDS, Intake
+from novapulse.core.jobs.ledger import GLANCE_SECONDS, is_suspect
 from novapulse.core.jobs.rows import JobRow
 from novapulse.core.mongo import Document
 from novapulse.deliveries.model import Trigger
 from novapulse.deliveries.planner import lane_of, webhook_of
 from novapulse.dispatch.board import Board, Limits, Seat, Turn
-from novapulse.dispatch.queue import GLANCE_SECONDS, LaneLedger, Look, Waiting
+from novapulse.dispatch.queue import LaneLedger, Look, Waiting
 from novapulse.dispatch.targets import Targets
 
 _LOOK_SECONDS = 0.1
 _AHEAD = 100  # rows of one webhook that are read ahead
 _MOST_PEEKS = 32
-_GLANCE = 50
-# A glance goes by a clock that is ours: the database's is asked as often as this.
-_LOOK_AGAIN_SECONDS = 5.0
 _CONTROL = 4  # jobs that move many deliveries, at the same time
 _SOON_SECONDS = 0.005
 # With this share of its slots free the dispatcher does not wait for more before it claims.
@@ -49,10 +46,6 @@ class LaneIntake(Intake):
         self._targets = targets
         self._due: dict[Waiting, None] = {}
         self._seen_lanes = Look()
-        # All that was due is read: what comes next is little, most likely.
-        self._is_calm = False
-        self._found_at = 0.0
-        self._look_at = 0.0
         self._control: deque[Document] = deque()
         self._controlling = 0
         self._suspects: deque[Document] = deque()
@@ -160,7 +153,7 @@ class LaneIntake(Intake):
         if self._is_calm and started < self._look_at and await self._glance(started):
             return
         self._seen_lanes = await self._lanes.look_at_lanes()
-        self._look_at = time.monotonic() + _LOOK_AGAIN_SECONDS
+        self._look_at = time.monotonic() + LOOK_AGAIN_SECONDS
         self._due = dict.fromkeys(self._seen_lanes.due)
         self._seen_at, self._is_stale = time.monotonic(), False
         # With very many lanes the look itself must stay a small part of the work.
@@ -168,7 +161,7 @@ class LaneIntake(Intake):
 
     async def _glance(self, started: float) -> bool:
         """Read all that is due at once; False when that is too much, or nothing for a while."""
-        seen = await self._lanes.glance(limit=_GLANCE)
+        seen = await self._lanes.glance_at_lanes(limit=GLANCE)
         self._is_calm = seen is not None
         if seen is None:
             return False

@@ -4,19 +4,17 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 
 from novapulse.core.jobs.kinds import Queue
 from novapulse.core.jobs.ledger import CLAIMABLE, Ledger
 from novapulse.core.jobs.rows import JOBS
 from novapulse.core.jobs.states import CLAIMABLE_STATES, State
-from novapulse.core.mongo import Database, Document
+from novapulse.core.mongo import Document
 from novapulse.deliveries.planner import is_recovery
 from novapulse.dispatch.board import Turn
 
 LANE = "lane"
 _MOST_LANES = 20_000
-GLANCE_SECONDS = 1.0
 # Only the webhook queue has lanes. Its jobs without one are those that move many deliveries.
 INDEXES: tuple[Document, ...] = (
     {
@@ -37,7 +35,7 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True)
-class Glance:
+class LaneGlance:
     """Due rows by lane, and the seconds until it has to be looked again."""
 
     rows: dict[Waiting, list[Document]]
@@ -46,10 +44,6 @@ class Glance:
 
 class LaneLedger(Ledger):
     """The webhook queue, by lanes."""
-
-    def __init__(self, db: Database, queue: Queue, *, owner: str, lease_seconds: float) -> None:
-        super().__init__(db, queue, owner=owner, lease_seconds=lease_seconds)
-        self._brief = db.brief(JOBS)
 
     async def look_at_lanes(self) -> Look:
         """Who waits: an index seek a lane and state, however long the backlogs are."""
@@ -67,30 +61,20 @@ class LaneLedger(Ledger):
         later = [row["wait"] / 1000 for row in found if row["wait"] > 0]
         return Look(list(due), min(later, default=None))
 
-    async def glance(self, *, limit: int) -> Glance | None:
+    async def glance_at_lanes(self, *, limit: int) -> LaneGlance | None:
         """What is due now or within a second, of all lanes, in one read.
 
         None when it is not so little that `limit` rows show all of it.
         """
-        if (now := await self.now()) is None:
-            return None
-        soon = now + timedelta(seconds=GLANCE_SECONDS)
         states = {"$in": [str(state) for state in CLAIMABLE_STATES]}
-        due_at = {**CLAIMABLE["dueAt"], "$lte": soon}
-        where = {"queue": self._queue, "state": states, "dueAt": due_at}
-        found = await self._brief.find(where, limit=limit, hint=LANE)
-        if len(found) == limit:
+        seen = await self._glance({"state": states}, limit=limit, hint=LANE)
+        if seen is None:
             return None
         rows: dict[Waiting, list[Document]] = {}
-        waits = [GLANCE_SECONDS]
-        for row in found:
-            # What is available was due when it was made: our clock may be a little behind.
-            if row["state"] == State.AVAILABLE or row["dueAt"] <= now:
-                lane = row.get("lane")
-                rows.setdefault((lane, turn_of(lane, row["state"])), []).append(row)
-            else:
-                waits.append((row["dueAt"] - now).total_seconds())
-        return Glance(rows, min(waits))
+        for row in seen.rows:
+            lane = row.get("lane")
+            rows.setdefault((lane, turn_of(lane, row["state"])), []).append(row)
+        return LaneGlance(rows, seen.next_due_seconds)
 
     async def peek(self, lane: str | None, turn: Turn, *, limit: int) -> list[Document]:
         """Due jobs of a lane, oldest first; they are not claimed."""

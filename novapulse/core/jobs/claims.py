@@ -34,8 +34,11 @@ class Claims:
         self._held: dict[str, int] = {}
         self._over: list[str] = []
 
-    async def open(self, claim: str, jobs: Sequence[str], *, now: datetime) -> None:
-        """`jobs` (ids) are about to be claimed; `now` is the database's clock."""
+    def open(self, claim: str, jobs: Sequence[str], *, now: datetime) -> Document:
+        """`jobs` (ids) are about to be claimed: the command that has to come before that.
+
+        `now` is the database's clock.
+        """
         row = {
             "_id": claim,
             "queue": self._queue,
@@ -43,8 +46,8 @@ class Claims:
             "until": now + self._lease,
             "jobs": list(jobs),
         }
-        await self._rows.insert(row)
         self._held[claim] = len(jobs)
+        return {"insert": CLAIMS, "documents": [row]}
 
     def is_safe(self, seconds: float) -> bool:
         """Whether one that was opened so long ago can not have lapsed yet."""

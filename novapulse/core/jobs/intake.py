@@ -2,7 +2,7 @@
 
 import time
 
-from novapulse.core.jobs.ledger import Ledger, Look, is_suspect
+from novapulse.core.jobs.ledger import GLANCE_SECONDS, Ledger, Look, is_suspect
 from novapulse.core.jobs.rows import JobRow
 from novapulse.core.jobs.shares import Rotation
 from novapulse.core.mongo import Document
@@ -16,6 +16,10 @@ _COMPANIES = 1_000
 _SOON_SECONDS = 0.005
 # Under load due jobs are read for so many claims at once.
 _PAGES = 2
+# So few due jobs are read at once, without a look at who waits.
+GLANCE = 50
+# A glance goes by a clock that is ours: the database's is asked as often as this.
+LOOK_AGAIN_SECONDS = 5.0
 # Outcomes that wait to be written, in multiples of the concurrency.
 UNWRITTEN = 4
 
@@ -31,6 +35,11 @@ class Intake:
         self._seen_at = 0.0
         self._is_stale = True
         self._look_again = _LOOK_SECONDS
+        # All that was due is read: what comes next is little, most likely.
+        self._is_calm = False
+        self._sees_all = False  # and has it in `_spare`
+        self._found_at = 0.0
+        self._look_at = 0.0
         # Read and not yet claimed, a moment ago.
         self._spare: dict[str | None, list[Document]] = {}
         self._spare_since = 0.0
@@ -91,7 +100,7 @@ class Intake:
         self._claimed_at = time.monotonic()
         if candidates:
             return claimed, 0.0 if len(candidates) < room else None
-        self._is_stale = True
+        self._is_stale = self._is_calm = True
         return [], _SOON_SECONDS if shares else self._next_due_seconds()
 
     def _adapt(self, ready: int) -> None:
@@ -106,11 +115,32 @@ class Intake:
     async def _look(self) -> None:
         """See which companies wait, now and then while there is work."""
         started = time.monotonic()
-        if self._is_stale or started - self._seen_at > self._look_again:
-            self._seen = await self._ledger.look(limit=_COMPANIES)
-            self._seen_at, self._is_stale = time.monotonic(), False
-            # With very many companies the look itself must stay a small part of the work.
-            self._look_again = max(_LOOK_SECONDS, 20 * (self._seen_at - started))
+        if not self._is_stale and started - self._seen_at <= self._look_again:
+            return
+        if self._is_calm and started < self._look_at and await self._glance(started):
+            return
+        self._seen = await self._ledger.look(limit=_COMPANIES)
+        self._seen_at, self._is_stale, self._sees_all = time.monotonic(), False, False
+        self._look_at = self._seen_at + LOOK_AGAIN_SECONDS
+        # With very many companies the look itself must stay a small part of the work.
+        self._look_again = max(_LOOK_SECONDS, 20 * (self._seen_at - started))
+
+    async def _glance(self, started: float) -> bool:
+        """Read all that is due at once; False when that is too much, or nothing for a while."""
+        seen = await self._ledger.glance(limit=GLANCE)
+        self._is_calm = seen is not None
+        if seen is None:
+            return False
+        if seen.rows:
+            self._found_at = started
+        elif started - self._found_at > GLANCE_SECONDS:
+            return False
+        self._spare, self._spare_since = {}, started
+        for row in seen.rows:
+            self._spare.setdefault(row["companyId"], []).append(row)
+        self._seen = Look(tuple(self._spare), seen.next_due_seconds)
+        self._seen_at, self._is_stale, self._sees_all = started, False, True
+        return True
 
     def _next_due_seconds(self) -> float | None:
         """Until a job of somebody else is due; what is due now waits for one of ours to end."""
@@ -123,7 +153,9 @@ class Intake:
             self._spare = {}
         for company, share in shares:
             rows = self._spare.pop(company, [])
-            if len(rows) * 2 < share:
+            if self._sees_all:
+                self._is_stale = True  # the next ones have to be looked for
+            elif len(rows) * 2 < share:
                 rows = await self._read(company, share)
             if spare := rows[share:]:
                 self._spare[company] = spare

@@ -20,6 +20,7 @@ from novapulse.core.mongo import Database, Document, UpdateMany, UpdateOne
 
 KEPT_ERRORS = 10
 CLAIM, FINISHED, OPEN_KEY = "claim", "finished", "open_key"
+GLANCE_SECONDS = 1.0
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 # `dueAt` is there exactly while a job can be claimed, `finishedAt` after its end: two
@@ -55,12 +56,21 @@ class Look:
     next_due_seconds: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """Due jobs' rows, all there are, and the seconds until it has to be looked again."""
+
+    rows: list[Document]
+    next_due_seconds: float
+
+
 class Ledger:
     """One queue's jobs, as the consumer `owner` handles them."""
 
     def __init__(self, db: Database, queue: Queue, *, owner: str, lease_seconds: float) -> None:
+        self._db = db
         self._rows = db.platform(JOBS)
-        self._swift_rows = db.swift(JOBS)
+        self._brief = db.brief(JOBS)
         self._queue = str(queue)
         self._owner = owner
         lease = timedelta(seconds=lease_seconds)
@@ -103,6 +113,28 @@ class Ledger:
             {"$sort": {"companyId": 1, "priority": 1, "dueAt": 1}},
             {"$group": {"_id": "$companyId", "dueAt": {"$first": "$dueAt"}}},
         ]
+
+    async def glance(self, *, limit: int) -> Glance | None:
+        """What is due now or within a second, of all companies, in one short read.
+
+        None when it is not so little that `limit` rows show all of it.
+        """
+        return await self._glance({}, limit=limit, hint=CLAIM)
+
+    async def _glance(self, where: Document, *, limit: int, hint: str) -> Glance | None:
+        if (now := await self.now()) is None:
+            return None
+        soon = now + timedelta(seconds=GLANCE_SECONDS)
+        due_at = {**CLAIMABLE["dueAt"], "$lte": soon}
+        found = await self._brief.find(
+            {"queue": self._queue, **where, "dueAt": due_at}, limit=limit, hint=hint
+        )
+        if len(found) == limit:
+            return None
+        # What is available was due when it was made: our clock may be a little behind.
+        due = [row for row in found if row["state"] == State.AVAILABLE or row["dueAt"] <= now]
+        waits = [(row["dueAt"] - now).total_seconds() for row in found if row not in due]
+        return Glance(due, min(waits, default=GLANCE_SECONDS))
 
     async def candidates(self, company_id: str | None, limit: int) -> list[Document]:
         """Up to `limit` due jobs of a company, the most urgent and oldest first."""
@@ -148,20 +180,23 @@ class Ledger:
     ) -> list[JobRow]:
         ids = [row["_id"] for row in candidates]
         opened = time.monotonic()
-        await self._claims.open(claim, ids, now=now)
+        change = {
+            "$set": {
+                "state": str(State.RUNNING),
+                "lease": {"owner": self._owner, "claim": claim},
+            },
+            "$currentDate": {"startedAt": True},
+            "$inc": {"attempt": 1},
+            "$unset": {"dueAt": ""},
+        }
+        taking = {"q": {"_id": {"$in": ids}, **CLAIMABLE}, "u": change, "multi": True}
         # Durable once an outcome of theirs is: a claim that a crash undoes is made again, and
         # what ran under it runs again, as after any crash.
-        won = await self._swift_rows.update_many(
-            {"_id": {"$in": ids}, **CLAIMABLE},
-            {
-                "$set": {
-                    "state": str(State.RUNNING),
-                    "lease": {"owner": self._owner, "claim": claim},
-                },
-                "$currentDate": {"startedAt": True},
-                "$inc": {"attempt": 1},
-                "$unset": {"dueAt": ""},
-            },
+        _, won = await self._db.write_swiftly(
+            JOBS,
+            "claim",
+            self._claims.open(claim, ids, now=now),
+            {"update": JOBS, "updates": [taking]},
         )
         if not self._claims.is_safe(time.monotonic() - opened):
             self._doubt(claim, candidates)  # we were blocked: it may have been taken back since

@@ -5,12 +5,13 @@ import resource
 import time
 
 import pytest
+from pymongo.errors import OperationFailure
 from redis import Redis
 
 from novapulse.core import ratelimit
 from novapulse.core.documents import new_object_id
 from novapulse.core.errors import Unavailable
-from novapulse.core.mongo import Database, Rows
+from novapulse.core.mongo import Database, Document, Duplicate, Rows
 from novapulse.core.mongocalls import budget
 from novapulse.core.redis import Cache
 from novapulse.core.settings.rates import Rate
@@ -81,6 +82,53 @@ async def test_a_cancelled_read_shifts_no_answers(stores: RunningStores) -> None
             read.cancel()
         await asyncio.wait(reads)
         assert [read.result()[0]["n"] for read in reads[1::2]] == list(range(1, 20, 2))
+    finally:
+        await db.close()
+
+
+def inserted(*numbers: int) -> Document:
+    return {"insert": "things", "documents": [{"_id": str(number)} for number in numbers]}
+
+
+CHANGED = {"update": "things", "updates": [{"q": {}, "u": {"$set": {"n": 1}}, "multi": True}]}
+
+
+@pytest.mark.parametrize("is_linked", [True, False])
+async def test_writes_that_travel_together_are_done_in_their_order(
+    stores: RunningStores, is_linked: bool
+) -> None:
+    db = database(stores)
+    try:
+        if is_linked:
+            await db.warm_up()
+            assert db._link._pipeline is not None
+        pairs = [
+            db.write_swiftly("things", "write", inserted(2 * number, 2 * number + 1), CHANGED)
+            for number in range(1 if not is_linked else 5)
+        ]
+        changed = await asyncio.gather(*pairs)
+        assert changed == [[2, 2]] * len(pairs), "each finds those that were inserted before it"
+        assert CHANGED.keys() == {"update", "updates"}
+        with pytest.raises(Duplicate):
+            await db.write_swiftly("things", "write", inserted(0))
+        with pytest.raises(OperationFailure, match="unknown"):
+            await db.write_swiftly("things", "write", {"unknown": 1})
+        assert await db.platform("things").count({"n": 1}, limit=100) == 2 * len(pairs)
+    finally:
+        await db.close()
+
+
+async def test_a_write_whose_connection_breaks_may_have_been_done(stores: RunningStores) -> None:
+    db = database(stores)
+    try:
+        await db.warm_up()
+        write = asyncio.create_task(db.write_swiftly("things", "write", inserted(1)))
+        await asyncio.sleep(0)
+        assert db._link._pipeline is not None
+        db._link._pipeline.abort()
+        with pytest.raises(Unavailable):
+            await write
+        await db.write_swiftly("things", "write", inserted(2))  # by the driver
     finally:
         await db.close()
 

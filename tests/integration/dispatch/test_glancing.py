@@ -5,8 +5,8 @@ from datetime import timedelta
 
 import pytest
 
+from novapulse.core.jobs.intake import GLANCE
 from novapulse.core.jobs.rows import JOBS
-from novapulse.dispatch.intake import _GLANCE
 from novapulse.dispatch.queue import LaneLedger, Look
 from tests.support.dispatching import House, Plan, Sink, until
 
@@ -78,11 +78,11 @@ async def test_more_than_a_glance_shows_is_served_lane_by_lane(
         await house.emit(event="kind.n0")
         await house.until_states({"delivered": 1})
         before = len(looks)
-        await house.emit(2 * _GLANCE, event="kind.n0")
+        await house.emit(2 * GLANCE, event="kind.n0")
         await house.emit(5, event="kind.n1")
-        await house.until_states({"delivered": 2 * _GLANCE + 6})
+        await house.until_states({"delivered": 2 * GLANCE + 6})
         assert len(looks) > before
-    assert len(there.told) == 2 * _GLANCE + 6
+    assert len(there.told) == 2 * GLANCE + 6
 
 
 async def test_a_clock_that_fell_behind_hides_nothing_for_long(

@@ -14,6 +14,7 @@ from novapulse.core.jobs.context import JobContext
 from novapulse.core.jobs.kinds import Queue
 from novapulse.core.jobs.ledger import Ledger
 from novapulse.core.jobs.states import Outcome, State
+from novapulse.core.mongo import Document
 from tests.support.engine import Engine, declared, until
 
 
@@ -220,14 +221,14 @@ async def test_a_claim_whose_answer_got_lost_is_given_back(
     mine = ledger(engine, "one")
     with declared(nothing) as kind:
         await engine.add(kind, number=3)
-        update = mine._swift_rows.update_many
+        write = engine.db.write_swiftly
 
-        async def and_then_silence(*arguments: Any, **options: Any) -> int:
-            await update(*arguments, **options)
+        async def and_then_silence(*arguments: Any) -> list[int]:
+            await write(*arguments)
             raise Unavailable()
 
         with monkeypatch.context() as patch:
-            patch.setattr(mine._swift_rows, "update_many", and_then_silence)
+            patch.setattr(engine.db, "write_swiftly", and_then_silence)
             with pytest.raises(Unavailable):
                 await claim_all(mine)
         assert await engine.states() == {"running": 3}
@@ -278,15 +279,20 @@ async def test_who_was_blocked_between_a_claim_and_its_jobs_gives_them_back(
     mine = ledger(engine, "one", lease_seconds=0.1)
     with declared(nothing) as kind:
         await engine.add(kind, number=3)
-        update = mine._swift_rows.update_many
+        write = engine.db.write_swiftly
 
-        async def late(*arguments: Any, **options: Any) -> int:
+        async def late(*names: str, opening: Document, taking: Document) -> list[int]:
+            (opened,) = await write(*names, opening)
             await asyncio.sleep(0.2)
             assert await upkeep.release_lapsed(engine.db) == 0  # there is nothing to free yet
-            return await update(*arguments, **options)
+            return [opened, *await write(*names, taking)]
 
         with monkeypatch.context() as patch:
-            patch.setattr(mine._swift_rows, "update_many", late)
+            patch.setattr(
+                engine.db,
+                "write_swiftly",
+                lambda *names: late(*names[:2], opening=names[2], taking=names[3]),
+            )
             assert await claim_all(mine) == []
         assert await claims_there(engine) == []
         await mine.tidy()
