@@ -1,5 +1,6 @@
 """How much a worker claims, and for whom: ahead of its slots under load, fair between companies."""
 
+import asyncio
 import time
 
 from novapulse.core.jobs.ledger import GLANCE_SECONDS, Ledger, Look, is_suspect
@@ -14,8 +15,6 @@ _STALE_SECONDS = 0.3
 _LOOK_SECONDS = 0.1
 _COMPANIES = 1_000
 _SOON_SECONDS = 0.005
-# Under load due jobs are read for so many claims at once.
-_PAGES = 2
 # So few due jobs are read at once, without a look at who waits.
 GLANCE = 50
 # A glance goes by a clock that is ours: the database's is asked as often as this.
@@ -24,12 +23,17 @@ LOOK_AGAIN_SECONDS = 5.0
 UNWRITTEN = 4
 
 
+Shares = list[tuple[str | None, int]]
+
+
 class Intake:
     def __init__(self, ledger: Ledger, *, concurrency: int) -> None:
         self._ledger = ledger
         self._concurrency = concurrency
         self._rotation = Rotation(concurrency)
         self._ahead = 0
+        # To be set when nothing was ready any more at the end of a claim.
+        self.ran_dry = False
         self._claimed_at = 0.0
         self._seen = Look((), None)
         self._seen_at = 0.0
@@ -92,7 +96,7 @@ class Intake:
             candidates = [next(filter(is_suspect, candidates))]
         else:
             self._wants_idle = False
-        claimed = await self._ledger.claim(candidates) if candidates else []
+        claimed = await self._claim_beside_reading(candidates, shares) if candidates else []
         if len(claimed) < len(candidates):
             self._spare = {}  # another consumer reads the same ones
         for job in claimed:
@@ -103,14 +107,40 @@ class Intake:
         self._is_stale = self._is_calm = True
         return [], _SOON_SECONDS if shares else self._next_due_seconds()
 
+    async def _claim_beside_reading(
+        self, candidates: list[Document], shares: Shares
+    ) -> list[JobRow]:
+        if self._ahead < MOST_AHEAD:
+            return await self._ledger.claim(candidates)
+        claimed, _ = await asyncio.gather(
+            self._ledger.claim(candidates),
+            self._read_on(candidates, shares),
+            return_exceptions=True,
+        )
+        if isinstance(claimed, BaseException):
+            raise claimed
+        return claimed
+
+    async def _read_on(self, taken: list[Document], shares: Shares) -> None:
+        """While a claim is written, look and read for the next one: behind what this one takes."""
+        if time.monotonic() - self._seen_at > self._look_again / 2:
+            await self._see()
+        for company, share in shares:
+            spare = self._spare.setdefault(company, [])
+            known = [row for row in taken if row["companyId"] == company] + spare
+            if known and len(spare) < share:
+                spare += await self._ledger.candidates(company, share, behind=known)
+        self._spare_since = time.monotonic()
+
     def _adapt(self, ready: int) -> None:
         waited = time.monotonic() - self._claimed_at
         if ready and waited > _STALE_SECONDS:
             self._ahead //= 2
-        elif not ready and waited < _STALE_SECONDS:
+        elif (self.ran_dry or not ready) and waited < _STALE_SECONDS:
             self._ahead = min(MOST_AHEAD, self._ahead * 2 + 16)
         elif waited > 1.0:
             self._ahead = 0
+        self.ran_dry = False
 
     async def _look(self) -> None:
         """See which companies wait, now and then while there is work."""
@@ -119,6 +149,10 @@ class Intake:
             return
         if self._is_calm and started < self._look_at and await self._glance(started):
             return
+        await self._see()
+
+    async def _see(self) -> None:
+        started = time.monotonic()
         self._seen = await self._ledger.look(limit=_COMPANIES)
         self._seen_at, self._is_stale, self._sees_all = time.monotonic(), False, False
         self._look_at = self._seen_at + LOOK_AGAIN_SECONDS
@@ -147,7 +181,7 @@ class Intake:
         later = self._seen.next_due_seconds
         return None if later is None else max(0.001, self._seen_at + later - time.monotonic())
 
-    async def _candidates(self, shares: list[tuple[str | None, int]]) -> list[Document]:
+    async def _candidates(self, shares: Shares) -> list[Document]:
         found: list[Document] = []
         if time.monotonic() - self._spare_since > _STALE_SECONDS:
             self._spare = {}
@@ -163,10 +197,7 @@ class Intake:
         return found
 
     async def _read(self, company: str | None, share: int) -> list[Document]:
-        pages = _PAGES if self._ahead == MOST_AHEAD else 1
-        rows = await self._ledger.candidates(company, share * pages)
+        rows = await self._ledger.candidates(company, share)
         if len(rows) < share:
             self._is_stale = True  # this one is served: see who else there is
-        elif pages > 1:
-            self._spare_since = time.monotonic()
         return rows

@@ -136,16 +136,28 @@ class Ledger:
         waits = [(row["dueAt"] - now).total_seconds() for row in found if row not in due]
         return Glance(due, min(waits, default=GLANCE_SECONDS))
 
-    async def candidates(self, company_id: str | None, limit: int) -> list[Document]:
-        """Up to `limit` due jobs of a company, the most urgent and oldest first."""
+    async def candidates(
+        self, company_id: str | None, limit: int, *, behind: Sequence[Document] = ()
+    ) -> list[Document]:
+        """Up to `limit` due jobs of a company, the most urgent and oldest first.
+
+        `behind` were read before, in this order: only those that follow them in their priority.
+        """
         if (now := await self.now()) is None:
             return []
-        return await self._rows.find(
-            {"queue": self._queue, "companyId": company_id, "dueAt": {"$gte": _EPOCH, "$lte": now}},
+        where: Document = {"queue": self._queue, "companyId": company_id}
+        first = _EPOCH
+        known: set[str] = set()
+        if behind:
+            first, where["priority"] = behind[-1]["dueAt"], behind[-1]["priority"]
+            known = {row["_id"] for row in behind if row["dueAt"] >= first}
+        found = await self._rows.find(
+            {**where, "dueAt": {"$gte": first, "$lte": now}},
             sort=(("priority", 1), ("dueAt", 1)),
-            limit=limit,
+            limit=limit + len(known),
             hint=CLAIM,
         )
+        return [row for row in found if row["_id"] not in known] if known else found
 
     async def claim(self, candidates: Sequence[Document]) -> list[JobRow]:
         """Those of the candidates that are still free, now running under our lease.

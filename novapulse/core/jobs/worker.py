@@ -120,6 +120,7 @@ class Worker:
                 claimed, wait = await self._intake.claim(
                     len(self._ready), len(self._running), unwritten=self._unwritten
                 )
+                self._intake.ran_dry |= not self._ready
                 self._ready.extend(claimed)
                 self._start_ready()
         except (errors.Unavailable, errors.StorageFull) as error:
