@@ -13,7 +13,7 @@ from novapulse.core.jobs.admin import JobAdmin, JobFilter, JobStateConflict
 from novapulse.core.jobs.kinds import Queue, find_kind
 from novapulse.core.jobs.presence import QUEUES
 from novapulse.core.jobs.rows import JOBS, JobRow
-from novapulse.core.jobs.states import State
+from novapulse.core.jobs.states import CLAIMABLE_STATES, State
 from novapulse.core.paging import Listing, Page
 from novapulse.ops.model import (
     BulkAnswer,
@@ -47,13 +47,15 @@ async def queue_table(ctx: Context) -> QueueTable:
     """Statistics per queue: of all jobs for the operator, of the own company's else."""
     company_id = _scope(ctx)
     db = ctx.runtime.db
-    counts, ages, rates = await asyncio.gather(
-        stats.counts(db, company_id),
-        stats.oldest_seconds(db, company_id),
-        stats.rate_per_minute(db, company_id),
+    counts, consumers, paused = await asyncio.gather(
+        stats.counts(db, company_id), presence.live_consumers(db), presence.paused_queues(db)
     )
-    consumers = await presence.live_consumers(db)
-    paused = await presence.paused_queues(db)
+    waiting = [queue for queue in Queue if any(counts[queue][state] for state in CLAIMABLE_STATES)]
+    done = [queue for queue in Queue if counts[queue][State.COMPLETED]]
+    ages, rates = await asyncio.gather(
+        stats.oldest_seconds(db, company_id, among=waiting),
+        stats.rate_per_minute(db, company_id, among=done),
+    )
     rows = [
         QueueStats(
             queue=queue.public_name,

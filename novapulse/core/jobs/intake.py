@@ -3,11 +3,15 @@
 import asyncio
 import time
 
+import structlog
+
+from novapulse.core import errors
 from novapulse.core.jobs.ledger import GLANCE_SECONDS, Ledger, Look, is_suspect
 from novapulse.core.jobs.rows import JobRow
 from novapulse.core.jobs.shares import Rotation
 from novapulse.core.mongo import Document
 
+log = structlog.get_logger("jobs")
 # Short jobs end faster than a claim travels: then some are claimed ahead. It
 # grows while the worker runs dry and shrinks when what was claimed has to wait.
 MOST_AHEAD = 700
@@ -112,11 +116,13 @@ class Intake:
     ) -> list[JobRow]:
         if self._ahead < MOST_AHEAD:
             return await self._ledger.claim(candidates)
-        claimed, _ = await asyncio.gather(
+        claimed, failed = await asyncio.gather(
             self._ledger.claim(candidates),
             self._read_on(candidates, shares),
             return_exceptions=True,
         )
+        if isinstance(failed, BaseException) and not isinstance(failed, errors.Error):
+            log.error("jobs.not_read_on", exc_info=failed)  # ours to mend; what was claimed runs
         if isinstance(claimed, BaseException):
             raise claimed
         return claimed

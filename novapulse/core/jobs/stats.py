@@ -4,7 +4,9 @@ A count walks an index, so it is stopped at `EXACT`. Beyond that the answer is
 the leader's last full count, which it takes as often as it is cheap.
 """
 
+import asyncio
 import time
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -35,16 +37,35 @@ class Snapshot(msgspec.Struct, frozen=True):
 
 async def counts(db: Database, company_id: str | None = None) -> dict[str, Counts]:
     """Jobs per queue and state; of one company, or of all."""
-    table = {str(queue): dict.fromkeys(map(str, State), 0) for queue in Queue}
-    for queue in Queue:
-        scope = _scope(queue, company_id)
-        table[queue] |= await _claimable(db, queue, company_id)
-        for state in TERMINAL:
-            where = {**scope, "state": str(state), "finishedAt": CLAIMABLE["dueAt"]}
-            table[queue][state] = await db.platform(JOBS).count(where, limit=_MANY, hint=FINISHED)
-    for row in await _running(db, company_id):
-        table[row["_id"]][State.RUNNING] = row["n"]
+    *found, running = await asyncio.gather(
+        *(_of_queue(db, queue, company_id) for queue in Queue), _running(db, company_id)
+    )
+    table = dict(zip(map(str, Queue), found, strict=True))
+    for queue, number in running.items():
+        table[queue][State.RUNNING] = number
     return table
+
+
+async def _of_queue(db: Database, queue: Queue, company_id: str | None) -> Counts:
+    """Of each state but the running."""
+    claimable, ended = await asyncio.gather(
+        _claimable(db, queue, company_id), _ended(db, queue, company_id)
+    )
+    return dict.fromkeys(map(str, State), 0) | claimable | ended
+
+
+async def _ended(db: Database, queue: Queue, company_id: str | None) -> Counts:
+    rows, scope = db.platform(JOBS), _scope(queue, company_id)
+    states = list(map(str, TERMINAL))
+    counting = (
+        rows.count(
+            {**scope, "state": state, "finishedAt": CLAIMABLE["dueAt"]},
+            limit=_MANY,
+            hint=FINISHED,
+        )
+        for state in states
+    )
+    return dict(zip(states, await asyncio.gather(*counting), strict=True))
 
 
 def _scope(queue: Queue, company_id: str | None) -> Document:
@@ -73,12 +94,16 @@ async def _by_state(db: Database, where: Document) -> Counts:
     return {row["_id"]: row["n"] for row in found}
 
 
-async def _running(db: Database, company_id: str | None) -> list[Document]:
-    where: Document = {"_id": {"$in": await held_jobs(db)}, "lease.claim": {"$gt": ""}}
+async def _running(db: Database, company_id: str | None) -> Counts:
+    """By queue."""
+    if not (held := await held_jobs(db)):
+        return {}
+    where: Document = {"_id": {"$in": held}, "lease.claim": {"$gt": ""}}
     if company_id is not None:
         where["companyId"] = company_id
     group = {"$group": {"_id": "$queue", "n": {"$sum": 1}}}
-    return await db.platform(JOBS).aggregate([{"$match": where}, group])
+    found = await db.platform(JOBS).aggregate([{"$match": where}, group])
+    return {row["_id"]: row["n"] for row in found}
 
 
 async def take_snapshots(db: Database) -> float:
@@ -98,26 +123,31 @@ async def take_snapshots(db: Database) -> float:
     return time.perf_counter() - started
 
 
-async def oldest_seconds(db: Database, company_id: str | None = None) -> dict[str, float]:
+async def oldest_seconds(
+    db: Database, company_id: str | None = None, *, among: Iterable[Queue] = Queue
+) -> dict[str, float]:
     """Queue to how long its oldest due job has been waiting, where one is."""
-    table: dict[str, float] = {}
-    for queue in Queue:
-        due = {**_scope(queue, company_id), **CLAIMABLE, **DUE}
-        due["priority"] = {"$in": [int(priority) for priority in Priority]}
-        if company_id is None:
-            due["companyId"] = {"$in": await _companies(db, queue)}
-        found = await db.platform(JOBS).aggregate(
-            [
-                {"$match": due},
-                {"$sort": {"dueAt": 1}},
-                {"$limit": 1},
-                {"$project": {"wait": {"$subtract": ["$$NOW", "$dueAt"]}}},
-            ],
-            hint=CLAIM,
-        )
-        if found:
-            table[str(queue)] = found[0]["wait"] / 1000
-    return table
+    queues = list(among)
+    waits = await asyncio.gather(*(_oldest(db, queue, company_id) for queue in queues))
+    found = zip(map(str, queues), waits, strict=True)
+    return {queue: seconds for queue, seconds in found if seconds is not None}
+
+
+async def _oldest(db: Database, queue: Queue, company_id: str | None) -> float | None:
+    due = {**_scope(queue, company_id), **CLAIMABLE, **DUE}
+    due["priority"] = {"$in": [int(priority) for priority in Priority]}
+    if company_id is None:
+        due["companyId"] = {"$in": await _companies(db, queue)}
+    found = await db.platform(JOBS).aggregate(
+        [
+            {"$match": due},
+            {"$sort": {"dueAt": 1}},
+            {"$limit": 1},
+            {"$project": {"wait": {"$subtract": ["$$NOW", "$dueAt"]}}},
+        ],
+        hint=CLAIM,
+    )
+    return found[0]["wait"] / 1000 if found else None
 
 
 async def _companies(db: Database, queue: Queue) -> list[str | None]:
@@ -129,17 +159,22 @@ async def _companies(db: Database, queue: Queue) -> list[str | None]:
     return [row["_id"] for row in found]
 
 
-async def rate_per_minute(db: Database, company_id: str | None = None) -> dict[str, int]:
+async def rate_per_minute(
+    db: Database, company_id: str | None = None, *, among: Iterable[Queue] = Queue
+) -> dict[str, int]:
     """Queue to jobs completed in the last minute; of a very busy one, by its last seconds."""
-    table: dict[str, int] = {}
-    for queue in Queue:
-        scope = {**_scope(queue, company_id), "state": str(State.COMPLETED)}
-        number = await _finished_since(db, scope, seconds=60, limit=EXACT)
-        if number >= EXACT:
-            recent = await _finished_since(db, scope, seconds=_BUSY_WINDOW_SECONDS, limit=_MANY)
-            number = recent * 60 // _BUSY_WINDOW_SECONDS
-        table[str(queue)] = number
-    return table
+    queues = list(among)
+    rates = await asyncio.gather(*(_rate(db, queue, company_id) for queue in queues))
+    return dict(zip(map(str, queues), rates, strict=True))
+
+
+async def _rate(db: Database, queue: Queue, company_id: str | None) -> int:
+    scope = {**_scope(queue, company_id), "state": str(State.COMPLETED)}
+    number = await _finished_since(db, scope, seconds=60, limit=EXACT)
+    if number < EXACT:
+        return number
+    recent = await _finished_since(db, scope, seconds=_BUSY_WINDOW_SECONDS, limit=_MANY)
+    return recent * 60 // _BUSY_WINDOW_SECONDS
 
 
 async def _finished_since(db: Database, scope: Document, *, seconds: int, limit: int) -> int:
