@@ -139,14 +139,15 @@ class Link:
         number = next(self._ids) & 0x7FFF_FFFF
         document = bson.encode(command)
         head = _HEAD.pack(_HEAD.size + len(document), number, 0, _OP_MSG, 0, 0)
-        return self._reply(pipeline, number, pipeline.ask(head + document), seconds=seconds)
+        asked = pipeline.ask(head + document)
+        return self._reply(pipeline, number, asked=asked, seconds=seconds)
 
     async def _reply(
         self,
         pipeline: Pipeline[Message],
         number: int,
-        asked: asyncio.Future[Message],
         *,
+        asked: asyncio.Future[Message],
         seconds: float,
     ) -> Document | None:
         try:
