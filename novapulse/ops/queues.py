@@ -47,9 +47,9 @@ async def queue_table(ctx: Context) -> QueueTable:
     """Statistics per queue: of all jobs for the operator, of the own company's else."""
     company_id = _scope(ctx)
     db = ctx.runtime.db
-    counts, consumers, paused = await asyncio.gather(
-        stats.counts(db, company_id), presence.live_consumers(db), presence.paused_queues(db)
-    )
+    counts = await stats.counts(db, company_id)
+    consumers = await presence.live_consumers(db)
+    paused = await presence.paused_queues(db)
     waiting = [queue for queue in Queue if any(counts[queue][state] for state in CLAIMABLE_STATES)]
     done = [queue for queue in Queue if counts[queue][State.COMPLETED]]
     ages, rates = await asyncio.gather(

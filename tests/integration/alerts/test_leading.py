@@ -1,18 +1,21 @@
 """Who begins to lead does soon all that a leader does."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from novapulse.core.errors import TransientConflict
+from novapulse.core.errors import StorageFull, TransientConflict, Unavailable
 from novapulse.core.jobs.rows import JOBS
 from novapulse.core.pump import Pump
 from novapulse.processes import scheduler
+from novapulse.processes.features import CHORES
 from novapulse.processes.scheduler import Scheduler
+from novapulse.reports.sweeping import sweep
+from novapulse.schedules.service import start_due
 from tests.support.api import Api, open_api
 from tests.support.engine import until
 from tests.support.stores import RunningStores
@@ -86,3 +89,26 @@ async def test_events_that_met_another_change_are_planned_again_at_once(
     monkeypatch.setattr(Pump, "run_once", meet)
     async with leading(api):
         await asyncio.wait_for(done.wait(), SOON_SECONDS)
+
+
+async def test_a_leader_does_the_chores_whatever_becomes_of_one(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert {chore for chore, _ in CHORES} >= {sweep, start_due}
+    done: list[str] = []
+
+    def chore(name: str, error: Exception | None) -> Callable[[Any], Any]:
+        async def do(runtime: Any) -> None:
+            assert runtime is api.runtime
+            done.append(name)
+            if error is not None:
+                raise error
+
+        return do
+
+    chores = [(chore("full", StorageFull()), 0.02), (chore("away", Unavailable()), 0.02)]
+    monkeypatch.setattr(scheduler, "CHORES", [*chores, (chore("fine", None), 0.02)])
+    await api.runtime.db.warm_up()
+    async with leading(api):
+        # For long enough to have connected: the driver leaves open what is cancelled meanwhile.
+        await until(lambda: min(map(done.count, ("full", "away", "fine"))) > 50, what="the chores")

@@ -1,7 +1,5 @@
 """How sources are read: off the primary, in order along an index, however few of the rows match."""
 
-import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,16 +7,10 @@ import pytest
 from novapulse.core.access import Principal, Role
 from novapulse.core.context import Context
 from novapulse.core.documents import new_object_id
-from novapulse.core.errors import StorageFull, Unavailable
+from novapulse.core.errors import Unavailable
 from novapulse.core.mongo import Database, Reading
 from novapulse.core.sources import SOURCES, View
-from novapulse.processes import scheduler
-from novapulse.processes.features import CHORES
-from novapulse.processes.scheduler import Scheduler
-from novapulse.reports.sweeping import sweep
-from novapulse.schedules.service import start_due
 from tests.support.api import Api
-from tests.support.engine import until
 from tests.support.stores import RunningStores
 
 COMPANY = new_object_id()
@@ -113,30 +105,3 @@ async def test_long_reads_have_more_time_and_go_to_a_secondary(stores: RunningSt
         assert db.tenant("c").rows("any")._collection.read_preference.name == "Primary"
     finally:
         await db.close()
-
-
-async def test_the_leading_scheduler_does_the_chores(
-    api: Api, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert {chore for chore, _ in CHORES} >= {sweep, start_due}
-    done: list[str] = []
-
-    def chore(name: str, error: Exception | None) -> Callable[[Any], Any]:
-        async def do(runtime: Any) -> None:
-            assert runtime is api.runtime
-            done.append(name)
-            if error is not None:
-                raise error
-
-        return do
-
-    chores = [(chore("full", StorageFull()), 0.02), (chore("away", Unavailable()), 0.02)]
-    monkeypatch.setattr(scheduler, "CHORES", [*chores, (chore("fine", None), 0.02)])
-    stopping = asyncio.Event()
-    leading = Scheduler(api.runtime, appliance="tests", owner="tests/leader")
-    running = asyncio.create_task(leading.run(stopping))
-    try:
-        await until(lambda: min(map(done.count, ("full", "away", "fine"))) > 2, what="the chores")
-    finally:
-        stopping.set()
-        await asyncio.wait_for(running, 10)
