@@ -8,7 +8,7 @@ import time
 from collections import deque
 
 from novapulse.core.context import Runtime
-from novapulse.core.jobs.intake import GLANCE, LOOK_AGAIN_SECONDS, Intake
+from novapulse.core.jobs.intake import GLANCE, Intake
 from novapulse.core.jobs.ledger import GLANCE_SECONDS, is_suspect
 from novapulse.core.jobs.rows import JobRow
 from novapulse.core.mongo import Document
@@ -18,7 +18,6 @@ from novapulse.dispatch.board import Board, Limits, Seat, Turn
 from novapulse.dispatch.queue import LaneLedger, Look, Waiting
 from novapulse.dispatch.targets import Targets
 
-_LOOK_SECONDS = 0.1
 _AHEAD = 100  # rows of one webhook that are read ahead
 _MOST_PEEKS = 32
 _CONTROL = 4  # jobs that move many deliveries, at the same time
@@ -90,7 +89,7 @@ class LaneIntake(Intake):
             return [], None
         if self._suspects:
             return await self._claim_suspect(unwritten)
-        await self._look_around()
+        await self._look()
         await self._read_ahead()
         now = self._now()
         picked = self._board.pick(now, self.limits)
@@ -145,19 +144,11 @@ class LaneIntake(Intake):
         lane = row.get("lane")
         return None if lane is None else self._board.seat(webhook_of(lane), row["companyId"])
 
-    async def _look_around(self) -> None:
-        """See which lanes wait, now and then while there is work."""
+    async def _see(self) -> None:
         started = time.monotonic()
-        if not self._is_stale and started - self._seen_at <= self._look_again:
-            return
-        if self._is_calm and started < self._look_at and await self._glance(started):
-            return
         self._seen_lanes = await self._lanes.look_at_lanes()
-        self._look_at = time.monotonic() + LOOK_AGAIN_SECONDS
         self._due = dict.fromkeys(self._seen_lanes.due)
-        self._seen_at, self._is_stale = time.monotonic(), False
-        # With very many lanes the look itself must stay a small part of the work.
-        self._look_again = max(_LOOK_SECONDS, 20 * (self._seen_at - started))
+        self._looked(started)
 
     async def _glance(self, started: float) -> bool:
         """Read all that is due at once; False when that is too much, or nothing for a while."""

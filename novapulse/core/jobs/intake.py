@@ -149,7 +149,7 @@ class Intake:
         self.ran_dry = False
 
     async def _look(self) -> None:
-        """See which companies wait, now and then while there is work."""
+        """See who waits, now and then while there is work."""
         started = time.monotonic()
         if not self._is_stale and started - self._seen_at <= self._look_again:
             return
@@ -160,9 +160,12 @@ class Intake:
     async def _see(self) -> None:
         started = time.monotonic()
         self._seen = await self._ledger.look(limit=_COMPANIES)
+        self._looked(started)
+
+    def _looked(self, started: float) -> None:
         self._seen_at, self._is_stale, self._sees_all = time.monotonic(), False, False
         self._look_at = self._seen_at + LOOK_AGAIN_SECONDS
-        # With very many companies the look itself must stay a small part of the work.
+        # With very many who wait the look itself must stay a small part of the work.
         self._look_again = max(_LOOK_SECONDS, 20 * (self._seen_at - started))
 
     async def _glance(self, started: float) -> bool:
