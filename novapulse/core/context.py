@@ -5,8 +5,8 @@ A service reads through `ctx.read()` and writes through `ctx.transaction()`:
 the rows of the change, its event and its jobs commit together or not at all.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -204,7 +204,16 @@ class Context:
     `cause` is the workflow run that it is part of: its events and jobs carry it on.
     """
 
-    __slots__ = ("_transaction", "cause", "principal", "request", "request_id", "runtime", "via")
+    __slots__ = (
+        "_begin",
+        "_transaction",
+        "cause",
+        "principal",
+        "request",
+        "request_id",
+        "runtime",
+        "via",
+    )
 
     def __init__(
         self,
@@ -223,6 +232,7 @@ class Context:
         self.request = request
         self.cause = cause
         self._transaction: Transaction | None = None
+        self._begin: Callable[[], Awaitable[None]] | None = None
 
     def now(self) -> datetime:
         return self.runtime.clock()
@@ -287,6 +297,9 @@ class Context:
         was written, and the caller's caller runs the whole use case again. Raises
         StorageFull while the disk is nearly full, Unavailable while too much is to be done.
         """
+        if self._begin is not None:
+            begin, self._begin = self._begin, None
+            await begin()
         bound_to = company_id or self.company_id
         if (outer := self._transaction) is not None:
             inner = outer if bound_to == outer.company_id else outer.of(bound_to)
@@ -309,6 +322,24 @@ class Context:
                     finally:
                         self._transaction = None
         tx.ring()
+
+    @asynccontextmanager
+    async def as_one(self, first: Callable[[Transaction], Awaitable[None]]) -> AsyncIterator[None]:
+        """All transactions of the block are one, which `first` opens: with the first of them.
+
+        What is done before it, a request to somebody else above all, holds nobody up.
+        """
+        async with AsyncExitStack() as stack:
+
+            async def begin() -> None:
+                opened = self.transaction(company_id=self.ledger_id)
+                await first(await stack.enter_async_context(opened))
+
+            self._begin = begin
+            try:
+                yield
+            finally:
+                self._begin = None
 
     def _require_room(self) -> None:
         room = self.runtime.find_feature(Room)

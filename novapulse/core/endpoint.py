@@ -141,6 +141,9 @@ class Endpoint:
             for name, placeholder in zip(route.arguments, route.placeholders, strict=True)
         }
 
+    def _path_values(self, arguments: dict[str, Any]) -> list[str]:
+        return [arguments[name] for name in self._route.arguments]
+
     async def _body(self, state: http.RequestState, receive: http.Receive) -> bytes:
         """All of it, also where nobody asks for one: nothing is done for half a request."""
         if self._route.body is not None:
@@ -161,7 +164,8 @@ class Endpoint:
         key = state.headers.get(b"idempotency-key")
         once = None
         if key is not None and self._route.method == "POST" and self._route.scope is not None:
-            once = idempotency.request(ctx, self._route.template, key=key, body=body)
+            target = "\0".join([self._route.template, *self._path_values(arguments)])
+            once = idempotency.request(ctx, target, key=key, body=body)
         give_up = time.monotonic() + _PATIENCE_SECONDS
         for attempt in range(1, MAX_TRIES + 1):
             try:
@@ -182,13 +186,13 @@ class Endpoint:
         kept = await idempotency.find_answer(ctx, once)
         if kept is not None:
             return Reply(kept.body, kept.status, kept.headers)
-        async with ctx.transaction(company_id=ctx.ledger_id) as tx:
-            await idempotency.reserve(tx, once, ctx.now())
+        async with ctx.as_one(lambda tx: idempotency.reserve(tx, once, ctx.now())):
             reply = self._reply(await self._route.handler(ctx, **arguments))
             if isinstance(reply, Stream):
                 raise TypeError("what is streamed can not be kept as the answer to a POST")
             kept = idempotency.KeptAnswer(reply.status, reply.headers, reply.body)
-            await idempotency.keep(ctx, tx, once=once, answer=kept)
+            async with ctx.transaction(company_id=ctx.ledger_id) as tx:
+                await idempotency.keep(ctx, tx, once=once, answer=kept)
         return reply
 
     def _reply(self, result: Any) -> Reply | Stream:

@@ -46,11 +46,11 @@ class KeptAnswer(msgspec.Struct, frozen=True):
     body: bytes
 
 
-def request(ctx: Context, route: str, *, key: bytes, body: bytes) -> OnceRequest:
-    """Keys of different users, companies and routes never meet."""
+def request(ctx: Context, target: str, *, key: bytes, body: bytes) -> OnceRequest:
+    """Keys of different users, companies and targets (a route and its path's ids) never meet."""
     if not 0 < len(key) <= MAX_KEY_LENGTH:
         raise errors.Invalid.field("Idempotency-Key", f"has 1 to {MAX_KEY_LENGTH} characters")
-    owner = f"{ctx.principal.company_id}\0{ctx.principal.user_id}\0{route}\0"
+    owner = f"{ctx.principal.company_id}\0{ctx.principal.user_id}\0{target}\0"
     name = hashlib.sha256(owner.encode() + key).hexdigest()
     return OnceRequest(id=name, digest=ctx.runtime.keys.fingerprint(body))
 

@@ -4,12 +4,18 @@ import asyncio
 import hashlib
 import json
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from novapulse.core.idempotency import COLLECTION, KEEP
-from tests.support.api import PASSWORD, RECEIVER_URL, Answer, Api, Person
+from novapulse.core.settings import sections as keys
+from novapulse.core.turnstile import Turnstile
+from tests.support.api import PASSWORD, RECEIVER_URL, Answer, Api, Person, open_api
+from tests.support.engine import until
+from tests.support.receivers import OK, receiving
+from tests.support.stores import RunningStores
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +101,46 @@ async def test_keys_of_other_routes_never_meet(ada: Person) -> None:
     hook = {"url": RECEIVER_URL, "events": ["*"]}
     assert (await ada.post("/tasks", {"title": "x"}, headers=key)).status == 201
     assert (await ada.post("/webhooks", hook, headers=key)).status == 201
+
+
+async def test_keys_of_other_things_on_one_route_never_meet(ada: Person) -> None:
+    tasks = [(await create(ada, f"thing {number}")).json()["id"] for number in range(2)]
+    said: dict[str, Any] = {"body": "the same"}
+    key = {"idempotency-key": "two things"}
+    for task in [*tasks, *tasks]:
+        assert (await ada.post(f"/tasks/{task}/comments", said, headers=key)).status == 201
+    for task in tasks:
+        assert len((await ada.get(f"/tasks/{task}/comments")).json()["data"]) == 1
+
+
+async def test_who_asks_somebody_else_holds_up_nobody_meanwhile(
+    stores: RunningStores, tmp_path: Path
+) -> None:
+    may_answer = asyncio.Event()
+
+    async def answer_late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await may_answer.wait()
+        writer.write(OK)
+        await writer.drain()
+
+    here = keys.Webhooks(allow_networks=("127.0.0.1/32",))
+    async with (
+        open_api(stores, tmp_path, label="late", webhooks=here) as api,
+        receiving(answer_late) as receiver,
+    ):
+        ada = await api.found_company()
+        hook = {"url": receiver.url(), "events": ["task.created"]}
+        path = f"/webhooks/{(await ada.post('/webhooks', hook)).json()['id']}/test"
+        api.runtime.add(Turnstile(1, wait_seconds=0.1))
+        key = {"idempotency-key": "late"}
+        asked = asyncio.create_task(ada.post(path, headers=key))
+        await until(lambda: bool(receiver.requests), what="the request")
+        assert (await create(ada, "meanwhile")).status == 201
+        may_answer.set()
+        first = await asked
+        assert (first.status, first.json()["class"]) == (200, "ok")
+        assert (await ada.post(path, headers=key)).body == first.body
+        assert len(receiver.requests) == 1
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256])

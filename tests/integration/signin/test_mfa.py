@@ -254,6 +254,19 @@ async def test_disabling_takes_password_and_code_and_ends_other_sessions(
     assert (again.status, again.code) == (409, "mfa_not_enabled")
 
 
+async def test_codes_are_good_under_an_idempotency_key(ada: Person, clock: MovingClock) -> None:
+    app, _ = await set_up_mfa(ada, clock)
+    body = {"password": PASSWORD, "code": app.code()}
+    key = {"idempotency-key": "codes"}
+    first = await ada.post("/auth/mfa/recovery-codes", body, headers=key)
+    assert first.status == 200, first.body
+    assert (await ada.post("/auth/mfa/recovery-codes", body, headers=key)).body == first.body
+    body = {"password": PASSWORD, "code": first.json()["recoveryCodes"][0]}
+    for _ in range(2):
+        assert (await ada.post("/auth/mfa/disable", body, headers=key)).status == 204
+    assert (await ada.get("/auth/mfa")).json()["enabled"] is False
+
+
 async def test_new_recovery_codes_kill_the_old_ones(
     api: Api, ada: Person, clock: MovingClock
 ) -> None:
