@@ -53,11 +53,15 @@ class LaneIntake(Intake):
     @property
     def limits(self) -> Limits:
         settings = self._runtime.settings.webhooks
-        return Limits(settings.max_in_flight, settings.max_in_flight_per_webhook)
+        total, per_webhook = settings.max_in_flight, settings.max_in_flight_per_webhook
+        if self._concurrency < total:  # fewer run at a time: each share is one of those
+            per_webhook = max(1, per_webhook * self._concurrency // total)
+            total = self._concurrency
+        return Limits(total, per_webhook)
 
     @property
     def most_unwritten(self) -> int:
-        return self.limits.total
+        return self._runtime.settings.webhooks.max_in_flight
 
     @property
     def outcomes_at_once(self) -> int:

@@ -213,7 +213,7 @@ class Webhooks(Section, frozen=True, kw_only=True):
     max_in_flight: Annotated[
         int,
         Key(
-            help="Attempts that one consumer has under way; one company gets half of them.",
+            help="Attempts under way, within the queue's concurrency; a company gets half of them.",
             reload=Reload.LIVE,
             unit="attempts",
             minimum=2,

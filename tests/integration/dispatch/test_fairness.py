@@ -47,6 +47,23 @@ async def test_the_hanging_receivers_of_a_company_leave_half_of_the_slots(
             assert there.under_way["/hangs"] == 10
 
 
+async def test_with_few_slots_hanging_receivers_still_leave_some(house: House, there: Sink) -> None:
+    for number in range(6):
+        await house.subscribe(f"{there.url}/hangs{number}", f"kind.n{number}")
+        there.plans[f"/hangs{number}"] = Plan(never=True)
+    await house.subscribe(f"{there.url}/well", "kind.well", company_id=OTHER)
+    hanging = [f"/hangs{number}" for number in range(6)]
+    async with house.dispatching(concurrency=5, drain_seconds=0.5):
+        await house.emit(10, event="kind.n0")
+        await until(lambda: len(there.at("/hangs0")) == 1, what="its share taken")
+        for number in range(1, 6):
+            await house.emit(10, event=f"kind.n{number}")
+        await until(lambda: sum(len(there.at(one)) for one in hanging) == 2, what="half taken")
+        await house.emit(30, event="kind.well", company_id=OTHER)
+        await until(lambda: len(there.at("/well")) == 30, what="the other company served")
+        assert [there.under_way[one] for one in hanging if there.under_way[one]] == [1, 1]
+
+
 async def test_repeated_attempts_leave_slots_for_first_ones(
     stores: RunningStores, there: Sink
 ) -> None:
