@@ -290,8 +290,12 @@ class Context:
         return self.runtime.db.tenant(self.home_id)
 
     @asynccontextmanager
-    async def transaction(self, *, company_id: str | None = None) -> AsyncIterator[Transaction]:
+    async def transaction(
+        self, *, company_id: str | None = None, only_ends: bool = False
+    ) -> AsyncIterator[Transaction]:
         """The company's rows, events and jobs in one commit; an inner use joins the outer one.
+
+        What `only_ends` something that was accepted is let through on a nearly full disk.
 
         Raises TransientConflict when another transaction got in between: nothing
         was written, and the caller's caller runs the whole use case again. Raises
@@ -309,7 +313,8 @@ class Context:
             finally:
                 self._transaction = outer
             return
-        self._require_room()
+        if not only_ends:
+            self._require_room()
         turnstile = self.runtime.find_feature(Turnstile)
         async with nullcontext() if turnstile is None else turnstile.turn():
             with tracing.span("transaction"):

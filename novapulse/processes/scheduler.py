@@ -160,7 +160,7 @@ class Scheduler:
             except TransientConflict:  # with a change that is over in a moment
                 await asyncio.sleep(MET_SECONDS)
                 continue
-            except Unavailable:
+            except (Unavailable, StorageFull):
                 pass
             if planned:
                 self._has_planned.set()
@@ -177,7 +177,7 @@ class Scheduler:
         while True:
             beginning, rest = self._beginning, None
             if self.leads:
-                with suppress(Unavailable):
+                with suppress(Unavailable, StorageFull):  # what is left is done when it can be
                     rest = await step()
             with suppress(TimeoutError):
                 async with asyncio.timeout(max(until_next(seconds), rest or 0.0)):
@@ -261,8 +261,7 @@ class Scheduler:
         await Trimmer(self._runtime, keep=timedelta(days=days)).trim()
 
     async def _do(self, chore: Callable[[Runtime], Awaitable[object]]) -> None:
-        with suppress(StorageFull):  # what is left is done when there is room again
-            await chore(self._runtime)
+        await chore(self._runtime)
 
     async def _ring_due(self) -> None:
         for queue in await upkeep.due_queues(self._runtime.db):
@@ -325,7 +324,8 @@ async def serve(child: Child) -> None:
         endings: asyncio.Queue[str] = asyncio.Queue()
         announcements = Announcements(child)
         announcements.listen(endings.put_nowait)
-        await scheduler.start(await asyncio.to_thread(announcements.live_instances))
+        live = await asyncio.to_thread(announcements.live_instances)
+        await entry.until_available(partial(scheduler.start, live))
         numbers = Numbers()
         await asyncio.to_thread(numbers.start, announcements.live_instances)
         child.on_settings(lambda loaded: runtime.adopt(loaded.settings))

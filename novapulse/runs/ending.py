@@ -58,7 +58,7 @@ async def _end_step(ctx: Context, run: RunRecord, *, step: StepRecord, fields: D
     fields = {**fields, "state": str(fields["state"])}
     took = now - (step.started_at or now)
     error = fields.get("error")
-    async with ctx.transaction() as tx:
+    async with ctx.transaction(only_ends=True) as tx:
         runs = RunStore(tx)
         is_ours = await runs.change_step(
             step,

@@ -102,13 +102,13 @@ def _said(error: Exception) -> str:
 
 
 async def _recorded(write: Callable[[], Awaitable[None]], attempt: "Attempt") -> None:
-    """What was done elsewhere is not done again because the database is away: until it is back."""
+    """What was done elsewhere is not done again because nothing can be written: until it can."""
     while True:
         try:
             if await attempt.is_open():
                 await write()
             return
-        except errors.Unavailable:
+        except (errors.Unavailable, errors.StorageFull):
             await asyncio.sleep(random.uniform(0, _AGAIN_SECONDS))  # noqa: S311 - no secret
 
 

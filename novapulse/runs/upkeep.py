@@ -58,7 +58,7 @@ async def _fail(runtime: Runtime, collection: str, *, row: Document, reason: str
         if collection == STEPS:
             await ending.fail(ctx, run, step=from_document(row, StepRecord), reason=reason)
         elif run.state is RunState.PENDING:
-            async with ctx.transaction() as tx:
+            async with ctx.transaction(only_ends=True) as tx:
                 await ending.finish(ctx, tx, run=run, state=RunState.FAILED, error=reason)
     except TransientConflict:  # it was brought on meanwhile, or will be looked at again
         return False

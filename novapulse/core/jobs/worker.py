@@ -96,8 +96,13 @@ class Worker:
         helpers = [
             asyncio.create_task(part) for part in (self._ear.listen(), self._watch(), self._beat())
         ]
+        for helper in helpers:
+            helper.add_done_callback(lambda _: self._ear.ring())
         try:
             while not self._is_stopping:
+                for helper in helpers:
+                    if helper.done():  # without it leases lapse, and what runs here runs twice
+                        helper.result()
                 await self._turn()
             await self._drain(drain_seconds)
         finally:

@@ -71,6 +71,23 @@ async def test_a_new_leader_frees_what_is_held_by_a_claim_that_is_not_there(api:
         await until(is_free, what="the stray job", seconds=SOON_SECONDS)
 
 
+async def test_a_leader_without_room_goes_on_leading(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = 0
+
+    async def refuse(*_: Any, **__: Any) -> None:
+        nonlocal asked
+        asked += 1
+        raise StorageFull
+
+    monkeypatch.setattr(scheduler, "fail_orphans", refuse)
+    monkeypatch.setattr(scheduler, "ORPHANS_SECONDS", 0.02)
+    await api.runtime.db.warm_up()
+    async with leading(api):
+        await until(lambda: asked > 50, what="it to be asked again")
+
+
 async def test_events_that_met_another_change_are_planned_again_at_once(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ):

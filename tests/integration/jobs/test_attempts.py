@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pymongo.errors import OperationFailure
 
 from novapulse.core import errors
 from novapulse.core.jobs.backoff import Exponential, Fixed
 from novapulse.core.jobs.context import JobContext
 from novapulse.core.jobs.kinds import Pool, Priority
+from novapulse.core.jobs.ledger import Ledger
 from novapulse.core.jobs.rows import Policy
 from novapulse.core.jobs.states import GiveUp, Retry, Snooze
 from tests.support.engine import COMPANY, Engine, declared, until
@@ -37,6 +39,20 @@ async def test_a_job_runs_with_its_payload_and_its_row_shows_it(engine: Engine) 
     assert "lease" not in row
     assert "dueAt" not in row
     assert "errors" not in row
+
+
+async def test_a_worker_that_can_not_renew_its_leases_ends(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its jobs would be given to others while they run."""
+
+    async def refuse(self: Ledger) -> None:
+        raise OperationFailure("operation was interrupted", 11601)
+
+    monkeypatch.setattr(Ledger, "tidy", refuse)
+    running = asyncio.create_task(engine.worker().run(drain_seconds=0))
+    with pytest.raises(OperationFailure, match="interrupted"):
+        await asyncio.wait_for(running, 20)
 
 
 async def test_retries_wait_as_their_backoff_says_and_then_the_job_is_dead(

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from novapulse.core.jobs.kinds import Queue
 from novapulse.core.jobs.rows import JOBS
 from novapulse.core.jobs.worker import Worker
 from novapulse.core.pump import Pump
+from novapulse.core.room import Room
 from novapulse.core.settings import sections as keys
 from novapulse.core.settings.queues import Queue as QueueSettings
 from novapulse.core.settings.queues import Queues
@@ -164,6 +165,18 @@ async def api(
 @pytest.fixture
 async def company(api: Api) -> Company:
     return Company(api, await api.found_company())
+
+
+@contextmanager
+def nearly_full_disk(api: Api) -> Iterator[None]:
+    """What is new is refused for as long as the block lasts."""
+    room = Room()
+    room.is_low = True
+    api.runtime.add(room)
+    try:
+        yield
+    finally:
+        room.is_low = False
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from novapulse.core.access import Role
-from tests.integration.runs.conftest import Company, log, settle, working
+from tests.integration.runs.conftest import Company, log, nearly_full_disk, settle, working
 from tests.support.engine import until
 from tests.support.receiver import WebhookReceiver
 
@@ -117,6 +117,23 @@ async def test_a_call_is_tried_again_where_that_may_help(
     assert len(asked) == attempts
     assert len({one.headers["idempotency-key"] for one in asked}) == 1
     assert {one.body for one in asked} == {b"text"}
+
+
+@pytest.mark.parametrize(("status", "state"), [(200, "completed"), (404, "failed")])
+async def test_a_call_on_a_nearly_full_disk_is_made_once(
+    company: Company,
+    sink: WebhookReceiver,
+    *,
+    status: int,
+    state: str,
+) -> None:
+    before = len(sink.requests)
+    sink.answer_next(status)
+    run_id = await company.run(await company.workflow(action("call_webhook", url=sink.url)))
+    with nearly_full_disk(company.api):
+        async with working(company.api):
+            run = await company.until_over(run_id)
+    assert (run["state"], len(sink.requests) - before) == (state, 1)
 
 
 async def test_a_call_to_where_nothing_may_be_called_fails_at_once(company: Company) -> None:

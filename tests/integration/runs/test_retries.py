@@ -5,7 +5,7 @@ from typing import Any
 from novapulse.core.jobs.rows import JOBS
 from novapulse.runs.store import RUNS, STEPS
 from novapulse.runs.upkeep import fail_orphans
-from tests.integration.runs.conftest import Company, log, pump, working
+from tests.integration.runs.conftest import Company, log, nearly_full_disk, pump, working
 from tests.support.api import Api
 from tests.support.engine import until
 from tests.support.receiver import WebhookReceiver
@@ -99,6 +99,16 @@ async def test_a_run_whose_job_was_cancelled_has_failed_and_can_be_retried(
     await company.admin.post(f"/workflow-runs/{run_id}/retry")
     async with working(api):
         assert (await company.until_over(run_id))["state"] == "completed"
+
+
+async def test_a_run_without_a_job_has_failed_on_a_nearly_full_disk_too(
+    api: Api, company: Company
+) -> None:
+    run_id = await company.run(await company.workflow())
+    await end_jobs(api, company, state="cancelled")
+    with nearly_full_disk(api):
+        assert await overdue(api) == 1
+    assert (await company.get(f"/workflow-runs/{run_id}"))["state"] == "failed"
 
 
 async def test_a_step_whose_job_killed_its_consumers_has_failed(api: Api, company: Company) -> None:
