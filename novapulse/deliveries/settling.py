@@ -89,23 +89,23 @@ async def _move_batch(
 async def _batches(
     ctx: Context, webhook_id: str, state: DeliveryState
 ) -> AsyncIterator[list[Document]]:
-    """The webhook's deliveries in a state, newest first; those that come meanwhile are not."""
-    before: tuple[datetime, str] | None = None
+    """The webhook's deliveries in a state, oldest first: as they are sent when released."""
+    passed: tuple[datetime, str] | None = None
     while True:
         where: Document = {"webhookId": webhook_id, "state": str(state)}
-        if before is not None:
-            at, row_id = before
-            where["$or"] = [{"createdAt": {"$lt": at}}, {"createdAt": at, "_id": {"$lt": row_id}}]
+        if passed is not None:
+            at, row_id = passed
+            where["$or"] = [{"createdAt": {"$gt": at}}, {"createdAt": at, "_id": {"$gt": row_id}}]
         rows = (
             await ctx.read()
             .rows(DELIVERIES)
-            .find(where, sort=(("createdAt", -1), ("_id", -1)), limit=BATCH, hint=store.STATE)
+            .find(where, sort=(("createdAt", 1), ("_id", 1)), limit=BATCH, hint=store.STATE)
         )
         if rows:
             yield rows
         if len(rows) < BATCH:
             return
-        before = (rows[-1]["createdAt"], rows[-1]["_id"])
+        passed = (rows[-1]["createdAt"], rows[-1]["_id"])
 
 
 def _job_ids(rows: Sequence[Document]) -> dict[str, str]:

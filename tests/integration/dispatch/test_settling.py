@@ -3,13 +3,14 @@
 import asyncio
 from datetime import timedelta
 
+import msgspec
 import pytest
 
 from novapulse.core.errors import Invalid, NotFound, TransientConflict
 from novapulse.core.events import EVENTS
 from novapulse.core.jobs.rows import JOBS
 from novapulse.core.mongo import Document
-from novapulse.deliveries import service, store
+from novapulse.deliveries import service, settling, store
 from novapulse.deliveries.model import (
     Delivery,
     DeliveryState,
@@ -18,7 +19,8 @@ from novapulse.deliveries.model import (
     WebhookInactive,
 )
 from novapulse.deliveries.store import ATTEMPTS
-from tests.support.dispatching import COMPANY, OTHER, House, Plan, Sink, until
+from tests.support.dispatching import COMPANY, OTHER, House, Plan, Sink, open_house, until
+from tests.support.stores import RunningStores
 
 
 async def replay(house: House, delivery_id: str) -> Delivery:
@@ -252,3 +254,23 @@ async def test_a_test_is_sent_at_once_and_logged_as_one(house: House, there: Sin
     assert (failed.status, failed.result) == (500, "transient")
     with pytest.raises(NotReplayable):
         await service.replay(house.context(), failed.delivery_id)
+
+
+async def test_what_was_held_is_sent_oldest_first_over_batches(
+    stores: RunningStores, there: Sink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settling, "BATCH", 5)
+    async with open_house(stores, max_in_flight_per_webhook=1) as house:
+        webhook = await house.subscribe(f"{there.url}/a")
+        await house.set_state(webhook, is_active=False)
+        made = house.events(12, "task.created", company_id=COMPANY)
+        made = [
+            msgspec.structs.replace(event, created_at=event.created_at - timedelta(minutes=age))
+            for age, event in enumerate(made)
+        ]
+        await house.plan(made)
+        assert await house.states() == {"held": 12}
+        await house.set_state(webhook, is_active=True)
+        async with house.dispatching():
+            await house.until_states({"delivered": 12})
+    assert [one.event_id for one in there.told] == [event.id for event in reversed(made)]
