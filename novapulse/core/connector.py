@@ -23,10 +23,14 @@ from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.connector import Connection
 from aiohttp.http_exceptions import HttpProcessingError
 
-from novapulse.core.exchange import current_marks
+from novapulse.core.exchange import LookupsBusy, current_marks
 from novapulse.core.networks import AddressPolicy
 
 _MAX_LOOKUPS = 64
+# Of the names below one domain: whoever runs a name server that hangs can not take all of them.
+_MAX_OF_DOMAIN = 8
+# Shorter than any request may take: one that can not be begun must not look like a slow receiver.
+_TURN_SECONDS = 0.5
 _MAX_ADDRESSES = 8
 _MAX_QUEUED_ANSWERS = 16
 
@@ -174,7 +178,8 @@ def _is_of_this_machine(ip: str) -> bool:
 
 
 Lookup = Callable[..., list[tuple[Any, ...]]]
-_Key = tuple[str, int, socket.AddressFamily]
+_Name = tuple[str, socket.AddressFamily]
+_Address = tuple[socket.AddressFamily, int, str]  # with the protocol's number
 
 
 class NameResolver(AbstractResolver):
@@ -182,55 +187,75 @@ class NameResolver(AbstractResolver):
 
     The threads are daemons and not the loop's executor: a name server that
     hangs delays neither a shutdown nor anybody else's work. A name is looked
-    up once at a time, so a hanging one holds one thread.
+    up once at a time, for all ports, so a hanging one holds one thread.
     """
 
     def __init__(self, timeout_seconds: float, *, lookup: Lookup = socket.getaddrinfo) -> None:
         self._timeout_seconds = timeout_seconds
         self._lookup = lookup
         self._loop = asyncio.get_running_loop()
-        self._running: dict[_Key, asyncio.Future[list[ResolveResult] | OSError]] = {}
+        self._running: dict[_Name, asyncio.Future[list[_Address] | OSError]] = {}
+        # Done with the end of the next lookup.
+        self._one_ended: asyncio.Future[None] = self._loop.create_future()
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """Addresses of a name, at most eight; raises OSError."""
-        key = (host, port, family)
-        found = self._running.get(key) or self._start(key)
+        """Addresses of a name, at most eight.
+
+        Raises OSError; LookupsBusy when the name itself is not to blame.
+        """
+        found = await self._running_for((host, family))
         done, _ = await asyncio.wait((found,), timeout=self._timeout_seconds)
         if not done:
             raise OSError(None, f"the name server did not answer in {self._timeout_seconds:g} s")
         outcome = found.result()
         if isinstance(outcome, OSError):
             raise OSError(None, outcome.strerror)
-        return outcome
+        return [
+            ResolveResult(
+                hostname=host,
+                host=address,
+                port=port,
+                family=kind,
+                proto=protocol,
+                flags=socket.AI_NUMERICHOST,
+            )
+            for kind, protocol, address in outcome
+        ]
 
     async def close(self) -> None:
         """Nothing to close: threads end with their lookup."""
 
-    def _start(self, key: _Key) -> asyncio.Future[list[ResolveResult] | OSError]:
-        if len(self._running) >= _MAX_LOOKUPS:
-            raise OSError(None, "too many name lookups are hanging")
-        found = self._running[key] = self._loop.create_future()
-        threading.Thread(target=self._look_up, args=(key,), name="lookup", daemon=True).start()
+    async def _running_for(self, name: _Name) -> asyncio.Future[list[_Address] | OSError]:
+        """The lookup of a name, begun as soon as others leave room for it; raises LookupsBusy."""
+        give_up = self._loop.time() + min(_TURN_SECONDS, self._timeout_seconds)
+        while (found := self._running.get(name) or self._start(name)) is None:
+            rest = give_up - self._loop.time()
+            done, _ = await asyncio.wait((self._one_ended,), timeout=max(0.0, rest))
+            if not done:
+                raise LookupsBusy(None, "too many name lookups are hanging")
         return found
 
-    def _look_up(self, key: _Key) -> None:
-        host, port, family = key
-        outcome: list[ResolveResult] | OSError
+    def _start(self, name: _Name) -> asyncio.Future[list[_Address] | OSError] | None:
+        """None while as many run as may."""
+        domain = _domain(name[0])
+        of_domain = sum(_domain(host) == domain for host, _ in self._running)
+        if len(self._running) >= _MAX_LOOKUPS or of_domain >= _MAX_OF_DOMAIN:
+            return None
+        found = self._running[name] = self._loop.create_future()
+        threading.Thread(target=self._look_up, args=(name,), name="lookup", daemon=True).start()
+        return found
+
+    def _look_up(self, name: _Name) -> None:
+        host, family = name
+        outcome: list[_Address] | OSError
         try:
             rows = self._lookup(
-                host, port, family=family, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
+                host, None, family=family, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
             )
             outcome = [
-                ResolveResult(
-                    hostname=host,
-                    host=str(address[0]),
-                    port=port,
-                    family=kind,
-                    proto=protocol,
-                    flags=socket.AI_NUMERICHOST,
-                )
+                (kind, protocol, str(address[0]))
                 for kind, _, protocol, _, address in rows[:_MAX_ADDRESSES]
             ]
         except UnicodeError:
@@ -238,7 +263,14 @@ class NameResolver(AbstractResolver):
         except OSError as error:
             outcome = OSError(None, error.strerror or "the lookup failed")
         with contextlib.suppress(RuntimeError):  # the loop may be closed by now
-            self._loop.call_soon_threadsafe(self._finish, key, outcome)
+            self._loop.call_soon_threadsafe(self._finish, name, outcome)
 
-    def _finish(self, key: _Key, outcome: list[ResolveResult] | OSError) -> None:
-        self._running.pop(key).set_result(outcome)
+    def _finish(self, name: _Name, outcome: list[_Address] | OSError) -> None:
+        self._running.pop(name).set_result(outcome)
+        self._one_ended.set_result(None)
+        self._one_ended = self._loop.create_future()
+
+
+def _domain(host: str) -> str:
+    """What a name's last two labels are: as a rule one party serves all that is below."""
+    return ".".join(host.rstrip(".").lower().split(".")[-2:])

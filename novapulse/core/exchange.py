@@ -14,7 +14,9 @@ from aiohttp.client_reqrep import ConnectionKey
 
 from novapulse.core.errors import Error
 
-FailureKind = Literal["blocked", "dns", "connect", "reset", "tls", "timeout", "protocol", "proxy"]
+FailureKind = Literal[
+    "blocked", "dns", "connect", "reset", "tls", "timeout", "protocol", "proxy", "busy"
+]
 
 
 class OutboundRequest(msgspec.Struct, frozen=True):
@@ -57,6 +59,7 @@ class OutboundFailure(Error):
     blocked: the target or the request is not allowed, now or later.
     dns, connect, tls: no connection. reset: it broke. timeout: too slow.
     protocol: what came was not HTTP. proxy: our own way out is not working.
+    busy: the name could not be looked up for others that hang.
     """
 
     code = "outbound_failed"
@@ -69,6 +72,15 @@ class OutboundFailure(Error):
         self.kind: FailureKind = kind
         self.timings = timings
         self.peer_ip = peer_ip
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether the receiver is not to blame: nothing got so far as to it."""
+        return self.kind in ("proxy", "busy")
+
+
+class LookupsBusy(OSError):
+    """A name was not looked up: too many others hang."""
 
 
 class Marks:
@@ -139,6 +151,8 @@ def reading_of(error: Exception, marks: Marks) -> tuple[FailureKind, str]:
             return "proxy", "The egress proxy does not let us through"
         case aiohttp.ClientConnectorDNSError() if marks.is_proxied:
             return "proxy", "The name of the egress proxy was not found"
+        case aiohttp.ClientConnectorDNSError(os_error=LookupsBusy()):
+            return "busy", "Too many lookups of other names hang"
         case aiohttp.ClientHttpProxyError():
             return "connect", f"The egress proxy answered {error.status}"
         case aiohttp.ClientConnectorError() if marks.refused and not marks.has_opened:

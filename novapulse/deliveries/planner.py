@@ -10,11 +10,11 @@ from novapulse.core.events import EventRow, matches
 from novapulse.core.ids import derived_id
 from novapulse.core.jobs.kinds import Priority
 from novapulse.core.jobs.rows import NewJob, Policy
-from novapulse.core.mongo import Document, UpdateOne
+from novapulse.core.mongo import Document
 from novapulse.core.pump import Plan
 from novapulse.deliveries import answers
 from novapulse.deliveries.model import Delivery, DeliveryState, Trigger
-from novapulse.deliveries.store import DELIVERIES, DeliveryLog
+from novapulse.deliveries.store import DELIVERIES, DeliveryLog, still_in
 from novapulse.subscriptions.model import WebhookState
 from novapulse.subscriptions.store import WEBHOOKS
 
@@ -41,7 +41,7 @@ async def plan_deliveries(runtime: Runtime, events: Sequence[EventRow], plan: Pl
     """Deliveries of these events and their jobs; ids derive from the event's and the webhook's."""
     log = DeliveryLog(runtime)
     subscribers = await log.subscribers(sorted({event.company_id for event in events}))
-    held: set[str] = set()
+    held: dict[str, WebhookState] = {}
     for event in events:
         for webhook in subscribers.get(event.company_id, ()):
             if not any(matches(pattern, event.type) for pattern in webhook["events"]):
@@ -50,7 +50,7 @@ async def plan_deliveries(runtime: Runtime, events: Sequence[EventRow], plan: Pl
             plan.keep_body(event)
             plan.insert(DELIVERIES, [log.row(event.company_id, delivery)])
             if delivery.state is DeliveryState.HELD:
-                held.add(delivery.webhook_id)
+                held[delivery.webhook_id] = WebhookState(webhook["state"])
                 continue
             job = deliver_job(
                 runtime,
@@ -61,14 +61,8 @@ async def plan_deliveries(runtime: Runtime, events: Sequence[EventRow], plan: Pl
                 trace=event.trace,
             )
             plan.enqueue([job])
-    for webhook_id in held:
-        plan.require(WEBHOOKS, _still_holds(webhook_id, runtime.clock()))
-
-
-def _still_holds(webhook_id: str, now: datetime) -> UpdateOne:
-    """Whoever resumes the webhook at the same moment must not miss what is held for it."""
-    where = {"_id": webhook_id, "state": {"$ne": str(WebhookState.ACTIVE)}}
-    return UpdateOne(where, {"$set": {"heldAt": now}})
+    for webhook_id, state in held.items():
+        plan.require(WEBHOOKS, still_in(webhook_id, state))
 
 
 def _delivery(event: EventRow, webhook: Document) -> Delivery:

@@ -86,7 +86,7 @@ def judge(answer: Answer) -> AnswerClass:
         return answers.classify(answer.status, answer.headers)
     if answer.kind == "blocked":
         return AnswerClass.BLOCKED
-    return AnswerClass.INFRA if answer.kind == "proxy" else AnswerClass.TRANSIENT
+    return AnswerClass.INFRA if answer.is_ours else AnswerClass.TRANSIENT
 
 
 def error_of(answer: Answer) -> str | None:

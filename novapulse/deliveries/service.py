@@ -116,6 +116,7 @@ async def replay(ctx: Context, delivery_id: str) -> Delivery:
         number = await _highest_replay(tx, former) + 1
         made = planner.again(former, replay=number, trigger=Trigger.REPLAY, at=ctx.now())
         if not subscription.webhook.is_active:
+            await store.rely_on(tx, subscription.webhook)
             made = msgspec.structs.replace(made, state=DeliveryState.HELD)
         return await _add(ctx, tx, made=made, retries=subscription.webhook.retries)
 

@@ -16,7 +16,7 @@ from novapulse.core.mongo import Document
 from novapulse.deliveries import planner, store
 from novapulse.deliveries.model import Delivery, DeliveryState
 from novapulse.deliveries.store import DELIVERIES
-from novapulse.subscriptions.model import WebhookState
+from novapulse.subscriptions.model import Webhook, WebhookState
 from novapulse.subscriptions.store import SubscriptionStore
 
 BATCH = 500
@@ -43,7 +43,7 @@ async def settle(ctx: Context, webhook_id: str) -> None:
         release = _release(ctx, retries=webhook.retries)
         await _move(ctx, webhook_id, states=states, expected=webhook.state, move=release)
     else:
-        await _move(ctx, webhook_id, states=_WAITING, expected=webhook.state, move=_hold)
+        await _move(ctx, webhook_id, states=_WAITING, expected=webhook.state, move=_hold(webhook))
 
 
 async def _move(
@@ -80,7 +80,7 @@ async def _move_batch(
                     return False
                 await move(tx, rows, ctx.now())
             return True
-        except TransientConflict:  # the dispatcher claimed one of them in between
+        except TransientConflict:  # somebody changed the webhook, or claimed one of them
             if not remaining:
                 raise
     return False
@@ -89,23 +89,23 @@ async def _move_batch(
 async def _batches(
     ctx: Context, webhook_id: str, state: DeliveryState
 ) -> AsyncIterator[list[Document]]:
-    """The webhook's deliveries in a state, newest first; those that come meanwhile are not."""
-    before: tuple[datetime, str] | None = None
+    """The webhook's deliveries in a state, oldest first: as they are sent when released."""
+    passed: tuple[datetime, str] | None = None
     while True:
         where: Document = {"webhookId": webhook_id, "state": str(state)}
-        if before is not None:
-            at, row_id = before
-            where["$or"] = [{"createdAt": {"$lt": at}}, {"createdAt": at, "_id": {"$lt": row_id}}]
+        if passed is not None:
+            at, row_id = passed
+            where["$or"] = [{"createdAt": {"$gt": at}}, {"createdAt": at, "_id": {"$gt": row_id}}]
         rows = (
             await ctx.read()
             .rows(DELIVERIES)
-            .find(where, sort=(("createdAt", -1), ("_id", -1)), limit=BATCH, hint=store.STATE)
+            .find(where, sort=(("createdAt", 1), ("_id", 1)), limit=BATCH, hint=store.STATE)
         )
         if rows:
             yield rows
         if len(rows) < BATCH:
             return
-        before = (rows[-1]["createdAt"], rows[-1]["_id"])
+        passed = (rows[-1]["createdAt"], rows[-1]["_id"])
 
 
 def _job_ids(rows: Sequence[Document]) -> dict[str, str]:
@@ -123,12 +123,16 @@ async def _take_jobs(tx: Transaction, rows: Sequence[Document]) -> list[str]:
     return [jobs[job_id] for job_id in ids]
 
 
-async def _hold(tx: Transaction, rows: Sequence[Document], now: datetime) -> None:
-    ids = await _take_jobs(tx, rows)
-    held = {"state": str(DeliveryState.HELD), "updatedAt": now, "dueAt": None}
-    await tx.rows(DELIVERIES).update_many(
-        {"_id": {"$in": ids}}, {"$set": held, "$inc": {"holds": 1}}
-    )
+def _hold(webhook: Webhook) -> Move:
+    async def hold(tx: Transaction, rows: Sequence[Document], now: datetime) -> None:
+        ids = await _take_jobs(tx, rows)
+        held = {"state": str(DeliveryState.HELD), "updatedAt": now, "dueAt": None}
+        await tx.rows(DELIVERIES).update_many(
+            {"_id": {"$in": ids}}, {"$set": held, "$inc": {"holds": 1}}
+        )
+        await store.rely_on(tx, webhook)  # last: until the commit nobody else can change it
+
+    return hold
 
 
 async def _discard(tx: Transaction, rows: Sequence[Document], now: datetime) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 
 import msgspec
 
-from novapulse.core.context import Runtime
+from novapulse.core.context import Runtime, Transaction
 from novapulse.core.documents import from_document, to_document
+from novapulse.core.errors import TransientConflict
 from novapulse.core.jobs.claims import held_jobs
 from novapulse.core.jobs.kinds import Queue
 from novapulse.core.jobs.rows import JOBS
@@ -23,7 +24,7 @@ from novapulse.core.mongo import (
     UpdateOne,
 )
 from novapulse.deliveries.model import AnswerClass, Delivery, DeliveryState, Health
-from novapulse.subscriptions.model import WebhookState
+from novapulse.subscriptions.model import Webhook, WebhookState
 from novapulse.subscriptions.store import WEBHOOKS
 
 DELIVERIES = "webhook_deliveries"
@@ -187,6 +188,21 @@ def _change(ending: Ending) -> UpdateOne:
         where["holds"] = ending.holds or {"$in": [0, None]}
         change["$inc"] = {"holds": 1}
     return UpdateOne(where, change)
+
+
+def still_in(webhook_id: str, state: WebhookState) -> UpdateOne:
+    """A change that meets the webhook in this state only, for a transaction that relies on it.
+
+    A snapshot does not see who resumes it at the same moment: its settling would be over before
+    what the transaction leaves for it is there. Writing the row makes the two conflict.
+    """
+    return UpdateOne({"_id": webhook_id, "state": str(state)}, {"$inc": {"reliedOn": 1}})
+
+
+async def rely_on(tx: Transaction, webhook: Webhook) -> None:
+    """Raises TransientConflict unless the webhook's state holds until the commit."""
+    if not await tx.platform(WEBHOOKS).bulk([still_in(webhook.id, webhook.state)]):
+        raise TransientConflict()
 
 
 async def bodies(rows: Rows, event_ids: Sequence[str]) -> dict[str, Document]:

@@ -96,7 +96,7 @@ async def call_webhook(ctx: Context, command: CallWebhook, *, key: str) -> dict[
     try:
         answer = await client.send(request)
     except OutboundFailure as error:
-        if error.kind == "proxy":
+        if error.is_ours:
             raise Snooze(error.detail, seconds=_INFRA_SECONDS) from error
         if error.kind == "blocked":
             raise GiveUp(error.detail) from error

@@ -24,6 +24,7 @@ from novapulse.core.clock import Clock, system_clock
 from novapulse.core.context import Context, Runtime
 from novapulse.core.crypto import KeyRing
 from novapulse.core.documents import new_object_id
+from novapulse.core.errors import TransientConflict
 from novapulse.core.events import EVENTS, EventRow
 from novapulse.core.ids import new_id
 from novapulse.core.jobs.bell import Bell
@@ -210,6 +211,13 @@ class House:
 
     async def set_state(self, webhook_id: str, *, is_active: bool) -> None:
         """Pause or resume as the API does, with the settling that goes with it."""
+        while True:
+            try:
+                return await self._set_state(webhook_id, is_active=is_active)
+            except TransientConflict:
+                await asyncio.sleep(0.01)
+
+    async def _set_state(self, webhook_id: str, *, is_active: bool) -> None:
         async with self.context().transaction() as tx:
             store = SubscriptionStore(tx)
             former = await store.get(webhook_id)

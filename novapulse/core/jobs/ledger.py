@@ -160,7 +160,7 @@ class Ledger:
         return [row for row in found if row["_id"] not in known] if known else found
 
     async def claim(self, candidates: Sequence[Document]) -> list[JobRow]:
-        """Those of the candidates that are still free, now running under our lease.
+        """Those of the candidates that are still free and as they were read, now under our lease.
 
         `attempt` counts this start. Two consumers may want the same rows; each
         gets those that its own write changed.
@@ -201,14 +201,14 @@ class Ledger:
             "$inc": {"attempt": 1},
             "$unset": {"dueAt": ""},
         }
-        taking = {"q": {"_id": {"$in": ids}, **CLAIMABLE}, "u": change, "multi": True}
+        taking = [{"q": where, "u": change, "multi": True} for where in _as_read(candidates)]
         # Durable once an outcome of theirs is: a claim that a crash undoes is made again, and
         # what ran under it runs again, as after any crash.
         _, won = await self._db.write_swiftly(
             JOBS,
             "claim",
             self._claims.open(claim, ids, now=now),
-            {"update": JOBS, "updates": [taking]},
+            {"update": JOBS, "updates": taking},
         )
         if not self._claims.is_safe(time.monotonic() - opened):
             self._doubt(claim, candidates)  # we were blocked: it may have been taken back since
@@ -296,6 +296,23 @@ class Ledger:
     async def note_progress(self, job: JobRow, progress: Document) -> None:
         where = {"_id": job.id, "lease.claim": job.claim}
         await self._rows.update_one(where, {"$set": {"progress": progress}})
+
+
+def _as_read(candidates: Sequence[Document]) -> list[Document]:
+    """Filters that find these rows unless somebody began them since they were read.
+
+    They may be read minutes ago. A start counts in `attempt`, but for one that spent none; that
+    puts the job off, and each of these was due when it was read: what is due after the last of
+    them is not to begin yet, by any clock.
+    """
+    due_at = {**CLAIMABLE["dueAt"], "$lte": max(row["dueAt"] for row in candidates)}
+    ids: dict[int, list[str]] = {}
+    for row in candidates:
+        ids.setdefault(row["attempt"], []).append(row["_id"])
+    return [
+        {"_id": {"$in": alike}, "attempt": attempt, "dueAt": due_at}
+        for attempt, alike in ids.items()
+    ]
 
 
 def is_suspect(row: Document) -> bool:

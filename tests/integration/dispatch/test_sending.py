@@ -2,12 +2,16 @@
 
 import asyncio
 from datetime import timedelta
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
+from novapulse.core.connector import NameResolver
 from novapulse.core.events import EVENTS
+from novapulse.core.exchange import LookupsBusy
 from novapulse.core.jobs.rows import JOBS
+from novapulse.core.networks import AddressPolicy
+from novapulse.core.outbound import OutboundClient
 from novapulse.deliveries.store import ATTEMPTS, DELIVERIES
 from novapulse.dispatch.dispatcher import DeliveryLedger
 from tests.support.dispatching import COMPANY, OTHER, House, Plan, Sink, open_house, until
@@ -160,19 +164,32 @@ async def test_planning_twice_plans_once(house: House, there: Sink) -> None:
     assert len(await house.rows(JOBS)) == 5
 
 
-async def test_an_own_fault_spends_no_attempt(stores: RunningStores, there: Sink) -> None:
-    """A proxy that does not answer: the delivery waits, untouched."""
+class _Busy(NameResolver):
+    async def resolve(self, *_: object, **__: object) -> NoReturn:
+        raise LookupsBusy(None, "too many name lookups are hanging")
+
+
+@pytest.mark.parametrize("way_out", ["proxy", "names"])
+async def test_an_own_fault_spends_no_attempt(
+    stores: RunningStores, there: Sink, way_out: str
+) -> None:
+    """A proxy that does not answer, or names that can not be looked up: the delivery waits."""
     async with open_house(stores) as house:
-        await house.subscribe(f"{there.url}/a")
+        await house.subscribe("http://well.example.com/")
         await house.emit()
-        await house.break_way_out()
-        async with house.dispatching():
+        if way_out == "proxy":
+            await house.break_way_out()
+        else:
+            await house.runtime.feature(OutboundClient).aclose()
+            house.runtime.add(OutboundClient(AddressPolicy(()), resolver=_Busy(3.0)))
+        async with house.dispatching() as dispatcher:
 
             async def was_tried() -> bool:
                 (job,) = await house.rows(JOBS)
                 return bool(job["state"] == "retryable")
 
             await until(was_tried, what="the job snoozed")
+            assert [seat.breaker.remembers for seat in dispatcher.board.seats.values()] == [False]
         (job,) = await house.rows(JOBS)
         assert job["attempt"] == 0
         assert await house.states() == {"pending": 1}

@@ -1,15 +1,18 @@
 """Pausing, resuming, deleting, replaying and recovering, also while something is on its way."""
 
 import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 
+import msgspec
 import pytest
 
+from novapulse.core.context import Transaction
 from novapulse.core.errors import Invalid, NotFound, TransientConflict
 from novapulse.core.events import EVENTS
 from novapulse.core.jobs.rows import JOBS
 from novapulse.core.mongo import Document
-from novapulse.deliveries import service, store
+from novapulse.deliveries import service, settling, store
 from novapulse.deliveries.model import (
     Delivery,
     DeliveryState,
@@ -18,7 +21,9 @@ from novapulse.deliveries.model import (
     WebhookInactive,
 )
 from novapulse.deliveries.store import ATTEMPTS
-from tests.support.dispatching import COMPANY, OTHER, House, Plan, Sink, until
+from novapulse.subscriptions.store import SubscriptionStore
+from tests.support.dispatching import COMPANY, OTHER, House, Plan, Sink, open_house, until
+from tests.support.stores import RunningStores
 
 
 async def replay(house: House, delivery_id: str) -> Delivery:
@@ -252,3 +257,88 @@ async def test_a_test_is_sent_at_once_and_logged_as_one(house: House, there: Sin
     assert (failed.status, failed.result) == (500, "transient")
     with pytest.raises(NotReplayable):
         await service.replay(house.context(), failed.delivery_id)
+
+
+async def test_what_was_held_is_sent_oldest_first_over_batches(
+    stores: RunningStores, there: Sink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settling, "BATCH", 5)
+    async with open_house(stores, max_in_flight_per_webhook=1) as house:
+        webhook = await house.subscribe(f"{there.url}/a")
+        await house.set_state(webhook, is_active=False)
+        made = house.events(12, "task.created", company_id=COMPANY)
+        made = [
+            msgspec.structs.replace(event, created_at=event.created_at - timedelta(minutes=age))
+            for age, event in enumerate(made)
+        ]
+        await house.plan(made)
+        assert await house.states() == {"held": 12}
+        await house.set_state(webhook, is_active=True)
+        async with house.dispatching():
+            await house.until_states({"delivered": 12})
+    assert [one.event_id for one in there.told] == [event.id for event in reversed(made)]
+
+
+async def resume_and_settle(house: House, webhook_id: str) -> None:
+    await house.set_state(webhook_id, is_active=True)
+    await settling.settle(house.context(), webhook_id)
+
+
+async def test_holding_and_resuming_at_the_same_moment_leaves_nothing_held(
+    house: House, there: Sink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    webhook = await house.subscribe(f"{there.url}/a")
+    await house.emit(3)
+    await house.set_state(webhook, is_active=False)
+    take_jobs = settling._take_jobs
+
+    async def resumed_meanwhile(tx: Transaction, rows: Sequence[Document]) -> list[str]:
+        monkeypatch.undo()
+        await resume_and_settle(house, webhook)
+        return await take_jobs(tx, rows)
+
+    monkeypatch.setattr(settling, "_take_jobs", resumed_meanwhile)
+    await settling.settle(house.context(), webhook)
+    assert settling._take_jobs is take_jobs, "they met"
+    assert await house.states() == {"pending": 3}
+    assert len(await house.rows(JOBS, kind="webhook.deliver")) == 3
+
+
+async def replay_beside(
+    house: House, delivery: Document, meanwhile: Callable[[], Awaitable[None]]
+) -> Delivery:
+    """A replay that saw the paused webhook as it was before `meanwhile`."""
+    ctx = house.context()
+    async with ctx.transaction() as tx:
+        seen = await SubscriptionStore(tx).get(delivery["webhookId"])
+        assert not seen.webhook.is_active
+        await meanwhile()
+        return await service.replay(ctx, delivery["_id"])
+
+
+async def test_a_replay_and_resuming_at_the_same_moment_leave_nothing_held(
+    house: House, there: Sink
+) -> None:
+    row = await one_failed(house, there, retries=0)
+    await house.set_state(row["webhookId"], is_active=False)
+    with pytest.raises(TransientConflict):
+        await replay_beside(house, row, lambda: resume_and_settle(house, row["webhookId"]))
+    assert await house.states() == {"exhausted": 1}
+    assert (await replay(house, row["_id"])).state is DeliveryState.PENDING
+
+
+async def test_a_replay_and_deleting_at_the_same_moment_leave_nothing_held(
+    house: House, there: Sink
+) -> None:
+    row = await one_failed(house, there, retries=0)
+    await house.set_state(row["webhookId"], is_active=False)
+
+    async def delete() -> None:
+        await house.delete(row["webhookId"])
+        await settling.settle(house.context(), row["webhookId"])
+
+    with pytest.raises(TransientConflict):
+        await replay_beside(house, row, delete)
+    assert await house.states() == {"exhausted": 1}
+    with pytest.raises(NotFound):
+        await replay(house, row["_id"])

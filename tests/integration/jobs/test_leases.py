@@ -13,6 +13,7 @@ from novapulse.core.jobs.claims import CLAIMS
 from novapulse.core.jobs.context import JobContext
 from novapulse.core.jobs.kinds import Queue
 from novapulse.core.jobs.ledger import Ledger
+from novapulse.core.jobs.rows import JOBS
 from novapulse.core.jobs.states import Outcome, State
 from novapulse.core.mongo import Document
 from tests.support.engine import Engine, declared, until
@@ -60,6 +61,41 @@ async def test_of_two_that_claim_the_same_rows_each_row_has_one(engine: Engine) 
         claims = await asyncio.gather(one.claim(rows), other.claim(rows), one.claim(rows))
     claimed = [job.id for jobs in claims for job in jobs]
     assert sorted(claimed) == sorted(ids)
+
+
+@pytest.mark.parametrize("spends", [True, False])
+async def test_what_was_read_before_somebody_put_it_off_does_not_begin_early(
+    engine: Engine, spends: bool
+) -> None:
+    quick, slow = ledger(engine, "quick"), ledger(engine, "slow")
+    with declared(nothing) as kind:
+        first, second = await engine.add(kind, number=2)
+        (company,) = (await slow.look(limit=10)).due
+        read = await slow.candidates(company, 10)
+        (job,) = await quick.claim([row for row in read if row["_id"] == first])
+        later = Outcome(State.RETRYABLE, delay_seconds=3_600, spends_attempt=spends)
+        await quick.finish([(job, later)])
+        before = await engine.row(first)
+        assert [job.id for job in await slow.claim(read)] == [second]
+    assert await engine.row(first) == before
+
+
+async def test_what_was_read_before_somebody_tried_it_is_read_again_to_begin(
+    engine: Engine,
+) -> None:
+    """Due once more, and before others that were read with it: only its attempts tell."""
+    quick, slow = ledger(engine, "quick"), ledger(engine, "slow")
+    with declared(nothing) as kind:
+        first, second = await engine.add(kind, number=2)
+        (company,) = (await slow.look(limit=10)).due
+        read = await slow.candidates(company, 10)
+        (job,) = await quick.claim([row for row in read if row["_id"] == first])
+        await quick.finish([(job, Outcome(State.RETRYABLE))])
+        jobs = engine.db.platform(JOBS)
+        await jobs.update_many({"_id": first}, {"$set": {"dueAt": read[-1]["dueAt"]}})
+        assert [job.id for job in await slow.claim(read)] == [second]
+        (again,) = await claim_all(slow)
+    assert (again.id, again.attempt) == (first, 2)
 
 
 @pytest.mark.parametrize("state", [State.COMPLETED, State.RETRYABLE, State.DEAD])
