@@ -9,7 +9,7 @@ from novapulse.identity import stepup
 from novapulse.identity.attempts import forget_failures
 from novapulse.identity.model import Standing
 from novapulse.identity.service import acting_as, home_of, of
-from novapulse.identity.sessions import SessionStore
+from novapulse.identity.sessions import end_access
 from novapulse.identity.store import AccountStore
 from novapulse.identity.strength import check_new_password
 from novapulse.signin.model import (
@@ -30,7 +30,7 @@ PACE_SECONDS = 0.25
 
 
 async def change(ctx: Context, command: ChangePassword) -> None:
-    """Another password; all other sessions end.
+    """Another password; all other sessions and all tickets end.
 
     Raises:
         BadCredentials: the current one is wrong.
@@ -72,7 +72,7 @@ async def _mail_link(ctx: Context, standing: Standing) -> None:
 
 
 async def reset(ctx: Context, command: ResetPassword) -> None:
-    """A new password for whoever holds a mailed token; all sessions end.
+    """A new password for whoever holds a mailed token; all sessions and tickets end.
 
     A second factor stays on. Raises LinkGone, or Invalid for a password that
     would be guessed first: the token is good for another try then.
@@ -105,12 +105,10 @@ async def _set_password(
     account, user = standing.account, standing.account.user
     password_hash = await of(ctx).passwords.hash(password)
     async with ctx.transaction(company_id=home_of(account)) as tx:
-        tickets = TicketStore(tx)
-        if ticket is not None and not await tickets.take(ticket):
+        if ticket is not None and not await TicketStore(tx).take(ticket):
             raise LinkGone()
-        await tickets.withdraw(Purpose.RESET, user.id)
         await AccountStore(tx).set_password(user.id, password_hash)
-        await SessionStore(tx).end_of_user(user.id, keep=keep)
+        await end_access(tx, user.id, keep=keep)
         tx.record(PasswordChanged(user=user))
         data = {"name": user.name}
         await tx.enqueue(
