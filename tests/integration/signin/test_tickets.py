@@ -139,3 +139,30 @@ async def test_what_others_asked_for_stays(api: Api, ann: Person) -> None:
     token = await ask_for_address(api, other, f"new-{other.email}")
     await forget_and_reset(api, ann)
     assert (await confirm(api, token)).status == 204
+
+
+async def test_the_old_address_hears_that_another_was_asked_for(api: Api, ann: Person) -> None:
+    await ask_for_address(api, ann, f"new-{ann.email}")
+    mail = (await mails(api, ann.email))[-1]
+    assert mail["subject"] == "Another e-mail address was asked for"
+    assert "change your password: that withdraws it" in mail["text"]
+    assert "token" not in mail["text"]
+
+
+async def test_the_old_address_hears_the_same_of_one_that_has_an_account(
+    api: Api, ann: Person
+) -> None:
+    other = await api.found_company()
+    before = len(await mails(api, other.email))
+    await ask_for_address(api, ann, f"new-{ann.email}")
+    assert (await ann.patch("/auth/me", {"email": other.email.upper()})).status == 202
+    first, second = (await mails(api, ann.email))[-2:]
+    assert second == first
+    assert len(await mails(api, other.email)) == before
+
+
+async def test_ones_own_address_again_is_nothing_to_tell(api: Api, ann: Person) -> None:
+    await ann.post("/auth/step-up", {"password": PASSWORD})
+    before = await mails(api, ann.email)
+    assert (await ann.patch("/auth/me", {"email": ann.email.upper()})).status == 202
+    assert await mails(api, ann.email) == before
