@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from novapulse.core.context import Context
 from novapulse.identity import stepup
-from novapulse.identity.attempts import forget_failures
+from novapulse.identity.attempts import AttemptStore, password_key
 from novapulse.identity.model import Standing
 from novapulse.identity.service import acting_as, home_of, of
 from novapulse.identity.sessions import end_access
@@ -74,8 +74,9 @@ async def _mail_link(ctx: Context, standing: Standing) -> None:
 async def reset(ctx: Context, command: ResetPassword) -> None:
     """A new password for whoever holds a mailed token; all sessions and tickets end.
 
-    A second factor stays on. Raises LinkGone, or Invalid for a password that
-    would be guessed first: the token is good for another try then.
+    A second factor stays on, and wrong codes stay counted. Raises LinkGone, or
+    Invalid for a password that would be guessed first: the token is good for
+    another try then.
     """
     tickets = TicketStore(ctx.runtime.db)
     ticket = await tickets.find(Purpose.RESET, command.token, now=ctx.now())
@@ -85,7 +86,8 @@ async def reset(ctx: Context, command: ResetPassword) -> None:
     _check(standing, command.password, path="password")
     acting = acting_as(ctx, standing.account)
     await _set_password(acting, standing, password=command.password, ticket=ticket)
-    await forget_failures(ctx.runtime.db, standing.account.user)
+    # Not those of codes: whoever reads the mailbox could guess on for ever.
+    await AttemptStore(ctx.runtime.db).clear(password_key(standing.account.user.email))
 
 
 def _check(standing: Standing, password: str, *, path: str) -> None:

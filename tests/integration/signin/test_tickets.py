@@ -11,7 +11,15 @@ from novapulse.people import accounts, resets
 from novapulse.people.model import NewAccount
 from novapulse.signin import passwords
 from tests.support.api import PASSWORD, Answer, Api, Person
-from tests.support.signin import MovingClock, answer_challenge, challenge, mails, set_up_mfa
+from tests.support.signin import (
+    App,
+    Browser,
+    MovingClock,
+    answer_challenge,
+    challenge,
+    mails,
+    set_up_mfa,
+)
 
 NEW = "another long sentence"
 
@@ -166,3 +174,39 @@ async def test_ones_own_address_again_is_nothing_to_tell(api: Api, ann: Person) 
     before = await mails(api, ann.email)
     assert (await ann.patch("/auth/me", {"email": ann.email.upper()})).status == 202
     assert await mails(api, ann.email) == before
+
+
+async def test_a_mailed_reset_does_not_help_guessing_the_second_factor(
+    api: Api, ann: Person, clock: MovingClock
+) -> None:
+    app, _ = await set_up_mfa(ann, clock)
+    await guess(api, ann, app, times=4, password=PASSWORD)
+    await forget_and_reset(api, ann)
+    await guess(api, ann, app, times=1, password=NEW)
+    right = await answer_challenge(api, await new_challenge(api, ann, NEW), app.code())
+    assert (right.status, right.code) == (401, "bad_code"), "the fifth failure delays"
+    clock.advance(seconds=60)
+    right = await answer_challenge(api, await new_challenge(api, ann, NEW), app.code())
+    assert right.status == 200, right.body
+
+
+async def test_the_operators_unlock_forgets_wrong_codes(
+    api: Api, ann: Person, clock: MovingClock
+) -> None:
+    app, _ = await set_up_mfa(ann, clock)
+    await guess(api, ann, app, times=5, password=PASSWORD)
+    await resets.unlock(api.context(SYSTEM), await account_of(api, ann))
+    right = await answer_challenge(api, await challenge(api, ann), app.code())
+    assert right.status == 200, right.body
+
+
+async def guess(api: Api, person: Person, app: App, *, times: int, password: str) -> None:
+    token = await new_challenge(api, person, password)
+    for _ in range(times):
+        assert (await answer_challenge(api, token, app.wrong())).code == "bad_code"
+
+
+async def new_challenge(api: Api, person: Person, password: str) -> str:
+    answer = await Browser(api).login(person.email, password)
+    assert answer.code == "mfa_required"
+    return str(answer.json()["challengeToken"])
