@@ -50,6 +50,7 @@ class Scope(StrEnum):
     WORKFLOWS_RUN = "workflows:run"
     REPORTS_READ = "reports:read"
     REPORTS_WRITE = "reports:write"
+    EXPORTS_READ = "exports:read"
     AUDIT_READ = "audit:read"
     QUEUE_READ = "queue:read"
     QUEUE_WRITE = "queue:write"
@@ -101,6 +102,7 @@ TABLE: dict[Scope, Row] = {
     Scope.WORKFLOWS_RUN: (_HEADER, _ALL, _ALL, _NO),
     Scope.REPORTS_READ: (_HEADER, _ALL, _OWN, _OWN),
     Scope.REPORTS_WRITE: (_HEADER, _ALL, _OWN, _OWN),
+    Scope.EXPORTS_READ: (_ALL, _ALL, _ALL, _ALL),  # as far as the scope of what is exported
     Scope.AUDIT_READ: (_ALL, _ALL, _NO, _NO),
     Scope.QUEUE_READ: (_ALL, _OWN, _NO, _NO),
     Scope.QUEUE_WRITE: (_ALL, _NO, _NO, _NO),

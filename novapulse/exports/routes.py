@@ -14,7 +14,7 @@ def _handler(name: str, form: Form) -> Handler:
     async def export(ctx: Context, query: Selection) -> Stream:
         day = ctx.now().date().isoformat()
         disposition = f'attachment; filename="{name}-{day}.{form}"'
-        chunks = service.export(ctx, name, form=form, chosen=query)
+        chunks = await service.export(ctx, name, form=form, chosen=query)
         return Stream(
             chunks,
             headers=[
@@ -24,7 +24,10 @@ def _handler(name: str, form: Form) -> Handler:
         )
 
     export.__name__ = f"export_{name}_as_{form}"
-    export.__doc__ = f"Take the {name} away, oldest first, as {form.upper()}."
+    export.__doc__ = (
+        f"Take the {name} away, oldest first, as {form.upper()}; needs a step-up, "
+        "of an API token `exports:read`."
+    )
     export.__annotations__["query"] = SOURCES[name].query
     return export
 

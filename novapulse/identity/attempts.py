@@ -71,7 +71,7 @@ def _delay(now: datetime) -> Document:
 
 
 async def forget_failures(source: RowSource, user: User) -> None:
-    """Let somebody try again at once."""
+    """Let somebody try passwords and codes again at once: for the operator."""
     attempts = AttemptStore(source)
     for key in (password_key(user.email), code_key(user.id)):
         await attempts.clear(key)

@@ -8,7 +8,7 @@ import msgspec
 from novapulse.core.documents import find_as, from_document, to_document
 from novapulse.core.mongo import Document
 from novapulse.identity.model import Session
-from novapulse.identity.store import SESSIONS, RowSource
+from novapulse.identity.store import SESSIONS, TICKETS, RowSource
 
 # How long a token may come again because its answer was lost, and how many such are remembered.
 GRACE = timedelta(seconds=10)
@@ -91,6 +91,11 @@ def is_repeat(session: Session, presented: str, now: datetime) -> bool:
     )
 
 
-async def end_of_user(source: RowSource, user_id: str) -> int:
-    """End every session of somebody; takes effect everywhere within 5 seconds."""
-    return await SessionStore(source).end_of_user(user_id)
+async def end_access(source: RowSource, user_id: str, *, keep: str | None = None) -> None:
+    """End every session of somebody but `keep`, and withdraw every ticket.
+
+    Belongs into the transaction that sets a password or disables an account: whoever had
+    the old password may have asked for another address with it, or stand before the second factor.
+    """
+    await SessionStore(source).end_of_user(user_id, keep=keep)
+    await source.platform(TICKETS).delete_many({"userId": user_id})

@@ -13,6 +13,7 @@ SESSIONS = "sessions"
 FACTORS = "factors"
 ATTEMPTS = "attempts"
 DEVICES = "devices"
+TICKETS = "tickets"
 SETUP = "setup"
 
 _EXPIRY = {"name": "expiry", "keys": [("expiresAt", 1)], "expireAfterSeconds": 0}

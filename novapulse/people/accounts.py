@@ -15,7 +15,7 @@ from novapulse.core.events import PLATFORM
 from novapulse.core.paging import Listing
 from novapulse.identity import service as identity
 from novapulse.identity.model import Account, User, UserCreated
-from novapulse.identity.sessions import SessionStore
+from novapulse.identity.sessions import end_access
 from novapulse.identity.store import AccountStore
 from novapulse.people import members
 from novapulse.people.model import (
@@ -98,5 +98,5 @@ async def _set_operator_status(ctx: Context, account: Account, status: str) -> N
         if status == "disabled" and not await has_other_operator(tx, before.id):
             raise LastOperator()
         await AccountStore(tx).save_user(after, if_version=before.version)
-        await SessionStore(tx).end_of_user(before.id)
+        await end_access(tx, before.id)
         tx.record(UserDisabled(user=after) if status == "disabled" else UserEnabled(user=after))

@@ -11,7 +11,7 @@ from novapulse.core.errors import Forbidden, Invalid, NotFound, VersionConflict
 from novapulse.core.paging import Listing
 from novapulse.identity import service as identity
 from novapulse.identity.model import User, UserUpdated
-from novapulse.identity.sessions import SessionStore
+from novapulse.identity.sessions import end_access
 from novapulse.people.model import (
     ChangeMember,
     LastAdmin,
@@ -114,7 +114,7 @@ async def _set_status(ctx: Context, user_id: str, status: str) -> User:
         )
         if status == "disabled":
             await _keep_an_admin(ctx, tx, leaving=before)
-            await SessionStore(tx).end_of_user(user_id)
+            await end_access(tx, user_id)
             tx.record(UserDisabled(user=after))
         else:
             tx.record(UserEnabled(user=after))

@@ -8,7 +8,7 @@ from novapulse.identity import attempts, stepup
 from novapulse.identity.factors import FactorStore
 from novapulse.identity.model import Account, User
 from novapulse.identity.service import home_of, of
-from novapulse.identity.sessions import SessionStore
+from novapulse.identity.sessions import SessionStore, end_access
 from novapulse.identity.store import AccountStore
 from novapulse.people.model import MfaReset, PasswordReset, UserUnlocked
 from novapulse.people.store import MemberStore
@@ -43,13 +43,16 @@ async def _take_factor_off(ctx: Context, user: User, *, home: str) -> None:
 
 
 async def reset_password(ctx: Context, account: Account) -> str:
-    """A random password, which is returned this once; every session ends, a second factor stays."""
+    """A random password, which is returned this once; a second factor stays.
+
+    Every session ends, and with them the links that were mailed before.
+    """
     ctx.require(Scope.COMPANIES_WRITE)
     user, password = account.user, random_password()
     password_hash = await of(ctx).passwords.hash(password)
     async with ctx.transaction(company_id=home_of(account)) as tx:
         await AccountStore(tx).set_password(user.id, password_hash)
-        await SessionStore(tx).end_of_user(user.id)
+        await end_access(tx, user.id)
         await attempts.forget_failures(tx, user)
         tx.record(PasswordReset(user=user))
         mail = {"to": user.email, "template": "password_changed", "data": {"name": user.name}}

@@ -6,8 +6,7 @@ from novapulse.core.jobs.stats import SNAPSHOTS
 from novapulse.core.leader import LEASES
 from novapulse.core.migrate import RESTORING
 from novapulse.core.samekeys import INSTALLATION
-from novapulse.identity.store import ATTEMPTS, SESSIONS
-from novapulse.signin.store import TICKETS
+from novapulse.identity.store import ATTEMPTS, SESSIONS, TICKETS
 
 # Sessions and links by mail may have been ended after the backup: they must not come back
 # to life with it. Everybody signs in again.

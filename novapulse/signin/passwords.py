@@ -6,10 +6,10 @@ from datetime import timedelta
 
 from novapulse.core.context import Context
 from novapulse.identity import stepup
-from novapulse.identity.attempts import forget_failures
+from novapulse.identity.attempts import AttemptStore, password_key
 from novapulse.identity.model import Standing
 from novapulse.identity.service import acting_as, home_of, of
-from novapulse.identity.sessions import SessionStore
+from novapulse.identity.sessions import end_access
 from novapulse.identity.store import AccountStore
 from novapulse.identity.strength import check_new_password
 from novapulse.signin.model import (
@@ -30,7 +30,7 @@ PACE_SECONDS = 0.25
 
 
 async def change(ctx: Context, command: ChangePassword) -> None:
-    """Another password; all other sessions end.
+    """Another password; all other sessions and all tickets end.
 
     Raises:
         BadCredentials: the current one is wrong.
@@ -72,10 +72,11 @@ async def _mail_link(ctx: Context, standing: Standing) -> None:
 
 
 async def reset(ctx: Context, command: ResetPassword) -> None:
-    """A new password for whoever holds a mailed token; all sessions end.
+    """A new password for whoever holds a mailed token; all sessions and tickets end.
 
-    A second factor stays on. Raises LinkGone, or Invalid for a password that
-    would be guessed first: the token is good for another try then.
+    A second factor stays on, and wrong codes stay counted. Raises LinkGone, or
+    Invalid for a password that would be guessed first: the token is good for
+    another try then.
     """
     tickets = TicketStore(ctx.runtime.db)
     ticket = await tickets.find(Purpose.RESET, command.token, now=ctx.now())
@@ -85,7 +86,8 @@ async def reset(ctx: Context, command: ResetPassword) -> None:
     _check(standing, command.password, path="password")
     acting = acting_as(ctx, standing.account)
     await _set_password(acting, standing, password=command.password, ticket=ticket)
-    await forget_failures(ctx.runtime.db, standing.account.user)
+    # Not those of codes: whoever reads the mailbox could guess on for ever.
+    await AttemptStore(ctx.runtime.db).clear(password_key(standing.account.user.email))
 
 
 def _check(standing: Standing, password: str, *, path: str) -> None:
@@ -105,12 +107,10 @@ async def _set_password(
     account, user = standing.account, standing.account.user
     password_hash = await of(ctx).passwords.hash(password)
     async with ctx.transaction(company_id=home_of(account)) as tx:
-        tickets = TicketStore(tx)
-        if ticket is not None and not await tickets.take(ticket):
+        if ticket is not None and not await TicketStore(tx).take(ticket):
             raise LinkGone()
-        await tickets.withdraw(Purpose.RESET, user.id)
         await AccountStore(tx).set_password(user.id, password_hash)
-        await SessionStore(tx).end_of_user(user.id, keep=keep)
+        await end_access(tx, user.id, keep=keep)
         tx.record(PasswordChanged(user=user))
         data = {"name": user.name}
         await tx.enqueue(

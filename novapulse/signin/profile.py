@@ -6,7 +6,7 @@ from datetime import timedelta
 import msgspec
 from msgspec import UNSET
 
-from novapulse.core.context import Context
+from novapulse.core.context import Context, Transaction
 from novapulse.core.errors import TransientConflict, VersionConflict
 from novapulse.identity import stepup
 from novapulse.identity.model import EmailTaken, Standing, User, UserUpdated
@@ -49,7 +49,8 @@ def _view(standing: Standing) -> Me:
 async def change(ctx: Context, change: ChangeProfile, *, if_version: int | None = None) -> Me:
     """Another name now; another address once the link in the mail to it was followed.
 
-    Whether the address has an account already is not told.
+    The old address is told that it was asked for. Whether the new one has an account
+    already is not told.
 
     Raises:
         StepUpRequired: for another address.
@@ -79,23 +80,38 @@ async def change(ctx: Context, change: ChangeProfile, *, if_version: int | None 
 
 
 async def _offer_email(ctx: Context, standing: Standing, email: str) -> None:
-    """Mail a link to the new address, unless that has an account (or is the same)."""
+    """Mail a link to the new address, unless that has an account, and tell the old one.
+
+    The old one hears of it in either case, so that this tells nobody who exists.
+    """
     user = standing.account.user
-    if await of(ctx).accounts.find_by_email(email) is not None:
+    holder = await of(ctx).accounts.find_by_email(email)
+    if holder is not None and holder.user.id == user.id:
         return
     async with ctx.transaction(company_id=home_of(standing.account)) as tx:
-        tickets = TicketStore(tx)
-        await tickets.withdraw(Purpose.EMAIL, user.id)
-        expires_at = ctx.now() + CONFIRMATION_LASTS
-        token = await tickets.issue(Purpose.EMAIL, user.id, expires_at=expires_at, email=email)
-        link = f"{ctx.runtime.settings.server.base_url}/confirm-email?token={token}"
+        if holder is None:
+            await _mail_link(ctx, tx, user=user, email=email)
+            tx.record(EmailChangeRequested(user=Ref(id=user.id)))
         text = (
-            f"Hello {user.name},\n\nopen this link within 24 hours to sign in with this address "
-            f"from now on:\n\n{link}\n\nIf you did not ask for this, do nothing.\n"
+            f"Hello {user.name},\n\nsomebody asked that your account sign in with another e-mail "
+            "address. If that was not you, change your password: that withdraws it.\n"
         )
-        mail = {"to": email, "subject": "Confirm your new e-mail address", "text": text}
-        tx.record(EmailChangeRequested(user=Ref(id=user.id)))
+        mail = {"to": user.email, "subject": "Another e-mail address was asked for", "text": text}
         await tx.enqueue("mail.send", mail)
+
+
+async def _mail_link(ctx: Context, tx: Transaction, *, user: User, email: str) -> None:
+    tickets = TicketStore(tx)
+    await tickets.withdraw(Purpose.EMAIL, user.id)
+    expires_at = ctx.now() + CONFIRMATION_LASTS
+    token = await tickets.issue(Purpose.EMAIL, user.id, expires_at=expires_at, email=email)
+    link = f"{ctx.runtime.settings.server.base_url}/confirm-email?token={token}"
+    text = (
+        f"Hello {user.name},\n\nopen this link within 24 hours to sign in with this address "
+        f"from now on:\n\n{link}\n\nIf you did not ask for this, do nothing.\n"
+    )
+    mail = {"to": email, "subject": "Confirm your new e-mail address", "text": text}
+    await tx.enqueue("mail.send", mail)
 
 
 async def confirm_email(ctx: Context, command: ConfirmEmail) -> None:

@@ -10,9 +10,8 @@ import msgspec
 from novapulse.core.documents import find_as
 from novapulse.core.mongo import Document
 from novapulse.identity.refresh import digest
-from novapulse.identity.store import RowSource
+from novapulse.identity.store import TICKETS, RowSource
 
-TICKETS = "tickets"
 INDEXES: dict[str, tuple[dict[str, Any], ...]] = {
     TICKETS: (
         {"name": "expiry", "keys": [("expiresAt", 1)], "expireAfterSeconds": 0},

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.api import Person, _scope, open_api
+from tests.support.api import PASSWORD, Person, _scope, open_api
 from tests.support.appliance import note
 from tests.support.reports import ask_for, fill, making, until_over, watched_memory
 from tests.support.stores import RunningStores
@@ -47,6 +47,7 @@ async def test_a_report_of_a_million_rows(admin: Person, form: str) -> None:
 
 
 async def test_an_export_of_a_million_rows(admin: Person) -> None:
+    assert (await admin.post("/auth/step-up", {"password": PASSWORD})).status == 204
     got = 0
 
     async def receive() -> dict[str, Any]:

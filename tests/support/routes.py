@@ -286,6 +286,7 @@ class Described:
     one that is accepted. `statuses` are what a success may look like when it is
     not the declared one. `owned` things of a colleague are beyond who may reach
     their own only. `needs_newcomer` says that who calls it is not the same afterwards.
+    `step_up` is what a session needs; an API token can not, and needs `also_needs` for it.
     """
 
     thing: Maker | None = None
@@ -303,6 +304,7 @@ class Described:
 _proof = sends(password=PASSWORD, code="123456")
 PUBLIC = Described(is_tenants=False)
 OPERATORS = Described(is_tenants=False)
+EXPORT = Described(step_up=True, also_needs=(Scope.EXPORTS_READ,))
 
 DESCRIBED: dict[str, Described] = {
     # Signing in
@@ -410,14 +412,14 @@ DESCRIBED: dict[str, Described] = {
         thing=report_schedule, body=sends(name="A new name"), owned=True, also_needs=_TASKS
     ),
     "DELETE /report-schedules/{id}": Described(thing=report_schedule, owned=True),
-    "GET /export/users.csv": Described(),
-    "GET /export/users.ndjson": Described(),
-    "GET /export/tasks.csv": Described(),
-    "GET /export/tasks.ndjson": Described(),
-    "GET /export/projects.csv": Described(),
-    "GET /export/projects.ndjson": Described(),
-    "GET /export/audit.csv": Described(),
-    "GET /export/audit.ndjson": Described(),
+    "GET /export/users.csv": EXPORT,
+    "GET /export/users.ndjson": EXPORT,
+    "GET /export/tasks.csv": EXPORT,
+    "GET /export/tasks.ndjson": EXPORT,
+    "GET /export/projects.csv": EXPORT,
+    "GET /export/projects.ndjson": EXPORT,
+    "GET /export/audit.csv": EXPORT,
+    "GET /export/audit.ndjson": EXPORT,
     # Workflows
     "POST /workflows": Described(body=_workflow),
     "GET /workflows": Described(),

@@ -25,6 +25,7 @@ NEW = "another correct horse battery"
 ELSEWHERE = {"task_assigned", "report_ready", "webhook_failing", "webhook_disabled"}
 BY_THE_VERB = {"system_alert"}
 PLAIN = {
+    "Another e-mail address was asked for",
     "One of your sessions was ended",
     "Confirm your new e-mail address",
     "Your e-mail address was changed",

@@ -12,16 +12,16 @@ from novapulse.core.access import Role
 from novapulse.core.documents import new_object_id
 from novapulse.core.rowtext import Form
 from novapulse.processes.features import ROUTES
-from tests.support.api import Api, Person
+from tests.support.api import PASSWORD, Api, Person
 from tests.support.reports import of_csv, of_ndjson
-from tests.support.routes import acting_on, principal_of
+from tests.support.routes import acting_on, principal_of, step_up
 
 READ = {"csv": of_csv, "ndjson": of_ndjson}
 FORMS = tuple(READ)
 
 
 @pytest.fixture(scope="module")
-async def admin(api: Api) -> Person:
+async def founder(api: Api) -> Person:
     """Of a company with something of everything."""
     admin = await api.found_company()
     await api.add_member(str(admin.company_id), Role.MANAGER)
@@ -39,6 +39,13 @@ async def admin(api: Api) -> Person:
     foreigner = await api.found_company()
     assert (await foreigner.post("/projects", {"name": "somebody else's"})).status == 201
     return admin
+
+
+@pytest.fixture
+async def admin(api: Api, founder: Person) -> Person:
+    """Who just proved themselves again."""
+    await step_up(api, founder)
+    return founder
 
 
 async def export(person: Person, name: str, form: str, query: str = "") -> list[dict[str, Any]]:
@@ -92,6 +99,7 @@ async def test_the_head_of_a_file_says_what_it_is(admin: Person) -> None:
 
 async def test_a_user_exports_what_is_their_own(api: Api, admin: Person) -> None:
     user = await api.add_member(str(admin.company_id), Role.USER)
+    await step_up(api, user)
     mine = (await user.post("/tasks", {"title": "mine"})).json()
     assert [row["id"] for row in await export(user, "tasks", "ndjson")] == [mine["id"]]
     assert [row["id"] for row in await export(user, "users", "ndjson")] == [user.id]
@@ -136,6 +144,7 @@ async def test_the_audit_log_comes_as_the_command_line_exports_it(
 
 async def test_the_operator_takes_the_log_of_all_or_of_one(api: Api, admin: Person) -> None:
     operator = await api.add_operator()
+    await step_up(api, operator)
     companies = {row["companyId"] for row in await export(operator, "audit", "ndjson")}
     assert {str(admin.company_id), "platform"} < companies
     one = acting_on(operator, str(admin.company_id))
@@ -143,6 +152,49 @@ async def test_the_operator_takes_the_log_of_all_or_of_one(api: Api, admin: Pers
     assert found == {str(admin.company_id)}
     assert (await operator.get("/export/tasks.csv")).status == 403
     assert await export(one, "tasks", "csv")
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("name", ["users", "tasks", "projects", "audit"])
+async def test_a_session_exports_only_after_a_step_up(
+    api: Api, admin: Person, name: str, method: str
+) -> None:
+    other = await api.add_member(str(admin.company_id), Role.COMPANY_ADMIN)
+    for form in FORMS:
+        refused = await other.request(method, f"/export/{name}.{form}")
+        assert refused.status == 403
+        assert refused.headers["content-type"] == "application/problem+json"
+        if method == "GET":
+            assert refused.code == "step_up_required"
+    assert (await other.post("/auth/step-up", {"password": PASSWORD})).status == 204
+    for form in FORMS:
+        assert (await other.request(method, f"/export/{name}.{form}")).status == 200
+    taken = await api.rows("events", type="export.created")
+    by_other = [event for event in taken if event["actor"]["userId"] == other.id]
+    assert len(by_other) == (len(FORMS) if method == "GET" else 0)
+
+
+@pytest.mark.parametrize(
+    ("scopes", "missing"),
+    [
+        (("tasks:read",), "exports:read"),
+        (("exports:read",), "tasks:read"),
+        (("tasks:read", "exports:read"), None),
+    ],
+)
+async def test_an_api_token_exports_with_a_scope_for_it_and_that_of_the_rows(
+    api: Api, admin: Person, scopes: tuple[str, ...], missing: str | None
+) -> None:
+    made = await admin.post("/api-tokens", {"name": "a script", "scopes": list(scopes)})
+    assert made.status == 201, made.body
+    script = api.client(authorization=f"Bearer {made.json()['token']}")
+    for form in FORMS:
+        answer = await script.get(f"/export/tasks.{form}")
+        if missing is None:
+            assert answer.status == 200
+        else:
+            assert (answer.status, answer.code) == (403, "forbidden")
+            assert missing in answer.json()["detail"]
 
 
 def test_exports_have_a_rate_of_their_own() -> None:

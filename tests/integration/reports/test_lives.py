@@ -16,7 +16,7 @@ from novapulse.core.sources import View
 from novapulse.reports.service import MAKER
 from novapulse.reports.store import BUCKET
 from novapulse.reports.sweeping import sweep
-from tests.support.api import Api, Person
+from tests.support.api import PASSWORD, Api, Person
 from tests.support.engine import until
 from tests.support.reports import (
     age,
@@ -372,6 +372,7 @@ async def test_many_rows_do_not_need_much_memory(api: Api, admin: Person) -> Non
 
 
 async def export_lines(person: Person) -> int:
+    assert (await person.post("/auth/step-up", {"password": PASSWORD})).status == 204
     answer = await person.get("/export/tasks.ndjson")
     assert answer.status == 200
     return answer.body.count(b"\n")
