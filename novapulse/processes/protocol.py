@@ -127,6 +127,7 @@ class StrictProtocol(H11Protocol):
             event = self.connection.next_event()
             if type(event) is h11.Request:
                 await self._begin(event)
+                self._watch()
             elif type(event) is h11.Data:
                 await self._gather(event.data)
             elif type(event) is h11.EndOfMessage:
