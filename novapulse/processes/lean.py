@@ -23,7 +23,7 @@ from hypercorn.utils import parse_socket_addr
 from novapulse.core.errors import Error
 from novapulse.core.http import App
 from novapulse.processes.answering import Answering
-from novapulse.processes.connections import Connections, has_unread
+from novapulse.processes.connections import Connections, Stall, has_unread
 from novapulse.processes.framing import MAX_HEAD_BYTES, check_head, merge
 from novapulse.processes.protocol import Limits
 
@@ -110,6 +110,7 @@ class LeanConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
+        self._stall = Stall(self.transport, self._around.limits.stall_seconds)
         socket = transport.get_extra_info("socket")
         try:
             self._client = parse_socket_addr(socket.family, socket.getpeername())
@@ -142,6 +143,7 @@ class LeanConnection(asyncio.Protocol):
         if self._pending and not self._is_deaf:
             self._give_over()
             return True
+        self._close()
         return False
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -154,9 +156,12 @@ class LeanConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self.can_write.clear()
+        self._stall.watch()
 
     def resume_writing(self) -> None:
         self.can_write.set()
+        if not self.transport.is_closing():
+            self._stall.stop()
 
     # What the server asks for.
 
@@ -164,7 +169,7 @@ class LeanConnection(asyncio.Protocol):
         """End a connection that nobody is waiting on."""
         is_idle = self._answering is None and not self._is_deaf
         if is_idle and not has_unread(self.transport):
-            self.transport.close()
+            self._close()
 
     # One request.
 
@@ -288,7 +293,7 @@ class LeanConnection(asyncio.Protocol):
         if self._pending:
             self._take()
         elif self._is_ended:
-            self.transport.close()
+            self._close()
         if self._is_held and len(self._pending) <= _MAX_WAITING_BYTES:
             self._is_held = False
             self.transport.resume_reading()
@@ -300,21 +305,25 @@ class LeanConnection(asyncio.Protocol):
     def _end(self) -> None:
         """Close; but with bytes unread that would reset the connection and lose the answer."""
         if not self._pending or self._is_ended:
-            self.transport.close()
+            self._close()
             return
         self._is_deaf = True
         self._stop_timers()
-        self._timer = self._loop.call_later(self._around.limits.drop_seconds, self.transport.close)
+        self._timer = self._loop.call_later(self._around.limits.drop_seconds, self._close)
         self._drop(len(self._pending))
         self._pending = b""
         if self._is_held:
             self.transport.resume_reading()
         self.transport.write_eof()
 
+    def _close(self) -> None:
+        self.transport.close()
+        self._stall.watch()
+
     def _drop(self, size: int) -> None:
         self._dropped += size
         if self._dropped > self._around.limits.drop_bytes:
-            self.transport.close()
+            self._close()
 
     def _watch_idleness(self, seconds: float) -> None:
         """Look again in `seconds`; a timer for every request would cost more than it tells."""
@@ -327,7 +336,7 @@ class LeanConnection(asyncio.Protocol):
             return
         left = self._idle_since + limit - self._loop.time()
         if left <= 0:
-            self.transport.close()
+            self._close()
         else:
             self._watch_idleness(left)
 
@@ -349,6 +358,7 @@ class LeanConnection(asyncio.Protocol):
         return self._is_ended
 
     def _stop_timers(self) -> None:
+        self._stall.stop()
         for timer in (self._timer, self._grace):
             if timer is not None:
                 timer.cancel()

@@ -31,7 +31,8 @@ from hypercorn.utils import parse_socket_addr
 
 from novapulse.core import http
 from novapulse.core.errors import Error, Malformed, TooSlow
-from novapulse.processes.connections import has_unread
+from novapulse.core.streaming import STALL_SECONDS
+from novapulse.processes.connections import Stall, has_unread
 from novapulse.processes.framing import (
     ChunkLines,
     check_head,
@@ -51,6 +52,7 @@ class Limits:
     header_seconds: float = 10.0
     body_seconds: float = 30.0
     idle_seconds: float = 75.0
+    stall_seconds: float = STALL_SECONDS
     drop_seconds: float = 2.0
     drop_bytes: int = 4_194_304
 
@@ -127,6 +129,7 @@ class StrictProtocol(H11Protocol):
             event = self.connection.next_event()
             if type(event) is h11.Request:
                 await self._begin(event)
+                self._watch()
             elif type(event) is h11.Data:
                 await self._gather(event.data)
             elif type(event) is h11.EndOfMessage:
@@ -315,6 +318,7 @@ class StrictServer(TCPServer):
     def __init__(self, *arguments: Any, limits: Limits) -> None:
         super().__init__(*arguments)
         self._limits = limits
+        self._stall = Stall(self.writer.transport, limits.stall_seconds)
         self._http: StrictProtocol | None = None
         self.task: asyncio.Task[None] | None = None  # a loop keeps none alive
         self._cut: asyncio.TimerHandle | None = None
@@ -378,12 +382,19 @@ class StrictServer(TCPServer):
     def _end_answer(self) -> None:
         """Close our half. To close all with bytes unread would reset it, and lose the answer."""
         if self._cut is None:
+            self._stall.watch()
             with suppress(OSError, RuntimeError):
                 self.writer.write_eof()
             self._cut = self.loop.call_later(self._limits.drop_seconds, self.writer.close)
+
+    async def _close(self) -> None:
+        self._stall.watch()
+        with suppress(OSError):  # with TLS its end may time out, too
+            await super()._close()
 
     def close_if_idle(self) -> None:
         """End a connection that nobody is waiting on."""
         is_idle = self._http is not None and self._http.is_idle
         if is_idle and not has_unread(self.writer.transport):
             self.writer.close()
+            self._stall.watch()

@@ -18,7 +18,7 @@ from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
 
 from novapulse.core.http import Gate
-from novapulse.processes.connections import Connections
+from novapulse.processes.connections import Connections, WatchedStream
 from novapulse.processes.lean import LeanConnection, Surroundings
 from novapulse.processes.protocol import Limits, StrictServer
 from novapulse.processes.tls import Handshake
@@ -27,6 +27,7 @@ LINGER_SECONDS = 1.0
 _BACKLOG = 1024
 # One for the transport, one for its protocol to hear of it, one to spare.
 _TURNS_TO_ACCEPT = 3
+_Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], None]
 
 
 class Server:
@@ -80,13 +81,13 @@ class Server:
             self._serve(reader, writer)
             shaking.end()
 
-        return asyncio.StreamReaderProtocol(asyncio.StreamReader(loop=loop), serve, loop=loop)
+        return self._stream(asyncio.StreamReader(loop=loop), serve)
 
     def _hand_over(self, lean: LeanConnection, pending: bytes) -> None:
         """Let Hypercorn's protocol go on, as if it had read `pending` itself."""
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader(loop=loop)
-        protocol = asyncio.StreamReaderProtocol(reader, self._serve, loop=loop)
+        protocol = self._stream(reader, self._serve)
         lean.transport.set_protocol(protocol)
         protocol.connection_made(lean.transport)
         if not lean.can_write.is_set():
@@ -94,6 +95,10 @@ class Server:
         reader.feed_data(pending)
         if lean.is_ended:
             reader.feed_eof()
+
+    def _stream(self, reader: asyncio.StreamReader, serve: _Serve) -> WatchedStream:
+        loop, seconds = asyncio.get_running_loop(), self._limits.stall_seconds
+        return WatchedStream(reader, serve, loop=loop, stall_seconds=seconds)
 
     def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         loop = asyncio.get_running_loop()

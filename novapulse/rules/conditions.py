@@ -75,26 +75,28 @@ class Condition(
 
 def check(condition: Condition, path: str = "conditions") -> None:
     """Refuse a tree that is too large or can never hold what it says; raises Invalid."""
-    leaves = _check(condition, path, depth=1)
-    if leaves > MAX_CONDITIONS:
-        raise Invalid.field(path, f"there are at most {MAX_CONDITIONS} conditions")
+    if _check(condition, path, depth=1) > MAX_CONDITIONS:
+        reason = f"there are at most {MAX_CONDITIONS} conditions, or templates in their values"
+        raise Invalid.field(path, reason)
 
 
 def _check(condition: Condition, path: str, *, depth: int) -> int:
-    """How many leaves there are."""
+    """How much there is to look at: leaves, or the expressions of those that have several."""
     if depth > MAX_DEPTH:
         raise Invalid.field(path, f"conditions nest at most {MAX_DEPTH} deep")
     if condition.field is UNSET:
-        return sum(
+        inner = sum(
             _check(child, f"{path}.{place}", depth=depth + 1)
             for place, child in condition.children()
         )
+        return max(1, inner)
     if not is_path(condition.field):
         raise Invalid.field(f"{path}.field", "is no path such as event.data.status")
     templates.check(condition.value, f"{path}.value")
-    if not any(templates.expressions(condition.value)):
+    expressions = sum(1 for _ in templates.expressions(condition.value))
+    if not expressions:
         _check_value(condition, f"{path}.value")
-    return 1
+    return max(1, expressions)
 
 
 def _check_value(condition: Condition, path: str) -> None:
@@ -114,20 +116,30 @@ def _check_value(condition: Condition, path: str) -> None:
 
 
 def holds(condition: Condition, scope: Mapping[str, Any]) -> bool:
-    """Whether the condition is true of `scope`; whatever the values are, it says yes or no."""
+    """Whether the condition is true of `scope`; whatever the values are, it says yes or no.
+
+    No, if a template can not be read, or if all of them make more than one rendering may:
+    a part that was not looked at would make a `not` true.
+    """
+    try:
+        return _holds(condition, scope, budget=templates.Budget())
+    except Invalid:
+        return False
+
+
+def _holds(condition: Condition, scope: Mapping[str, Any], *, budget: templates.Budget) -> bool:
     if condition.all_of is not UNSET:
-        return all(holds(child, scope) for child in condition.all_of)
+        return all(_holds(child, scope, budget=budget) for child in condition.all_of)
     if condition.any_of is not UNSET:
-        return any(holds(child, scope) for child in condition.any_of)
+        return any(_holds(child, scope, budget=budget) for child in condition.any_of)
     if condition.negated is not UNSET:
-        return not holds(condition.negated, scope)
+        return not _holds(condition.negated, scope, budget=budget)
     assert condition.field is not UNSET  # noqa: S101  # __post_init__ saw to it
     assert condition.operator is not UNSET  # noqa: S101  # likewise
     found = resolve(scope, condition.field)
-    try:
-        value = templates.render(condition.value, scope)
-    except Invalid:
-        return False
+    value = templates.render(condition.value, scope, budget=budget)
+    if condition.operator in _LOOKING_THROUGH and isinstance(found, list):
+        budget.spend(len(found))
     return _OPERATORS[condition.operator](None if found is MISSING else found, value)
 
 
@@ -185,6 +197,7 @@ def _exists(found: Any, value: Any) -> bool:
     return (found is not None) is (value is not False)
 
 
+_LOOKING_THROUGH = (Operator.CONTAINS, Operator.NOT_CONTAINS)
 _OPERATORS: Mapping[Operator, Callable[[Any, Any], bool]] = {
     Operator.EQUALS: _same,
     Operator.NOT_EQUALS: lambda found, value: not _same(found, value),

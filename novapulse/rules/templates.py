@@ -1,8 +1,8 @@
 """Templates: `Follow up on {{ event.data.title | truncate:40 }}`.
 
 An expression is a path or a literal, then filters. There is nothing to call,
-no loop and no attribute; what comes out is bounded while it grows, so the worst
-that a hostile template can do is fail.
+no loop and no attribute; what is made, on the way to what comes out too, is
+bounded while it grows, so the worst that a hostile template can do is fail.
 """
 
 import re
@@ -18,6 +18,7 @@ from novapulse.rules.paths import MISSING, PATH, is_path, resolve
 MAX_TEMPLATE_CHARACTERS = 10_000
 MAX_RENDERED_CHARACTERS = 65_536
 MAX_FILTERS = 10
+_LOOK_UP_CHARACTERS = 10  # what an expression counts for that makes nothing
 _OPEN, _CLOSE = "{{", "}}"
 _TOKEN = re.compile(
     rf"""\s*(?:(?P<path>{PATH})|(?P<text>"[^"]*"|'[^']*')|(?P<number>-?[0-9]{{1,15}})"""
@@ -41,7 +42,7 @@ Part = str | Expression
 
 
 class Budget:
-    """The characters that are left for everything that one rendering makes."""
+    """The characters that are left for all that one rendering makes, and reads to make it."""
 
     def __init__(self, characters: int = MAX_RENDERED_CHARACTERS) -> None:
         self._left = characters
@@ -53,18 +54,24 @@ class Budget:
             raise Invalid(f"What the templates make is over {MAX_RENDERED_CHARACTERS} characters")
 
 
-def render(value: Any, scope: Mapping[str, Any], *, keep: Sequence[str] = ()) -> Any:
+def render(
+    value: Any,
+    scope: Mapping[str, Any],
+    *,
+    keep: Sequence[str] = (),
+    budget: Budget | None = None,
+) -> Any:
     """A JSON value with every template in it filled in from `scope`.
 
     A text that is one expression and nothing else becomes what the expression
     gives, a list for instance; what leads nowhere is null there, and empty
     within a longer text. Paths that start with a name in `keep` stay as they
-    are written.
+    are written. Values that are rendered for one purpose may share a `budget`.
 
     Raises:
-        Invalid: a template that can not be read, or more than 65,536 characters of output.
+        Invalid: a template that can not be read, or more than 65,536 characters are made.
     """
-    return _filled(value, scope, keep=frozenset(keep), budget=Budget())
+    return _filled(value, scope, keep=frozenset(keep), budget=budget or Budget())
 
 
 def check(value: Any, path: str = "") -> None:
@@ -194,25 +201,35 @@ def _filled(value: Any, scope: Mapping[str, Any], *, keep: frozenset[str], budge
 def _rendered(text: str, scope: Mapping[str, Any], *, keep: frozenset[str], budget: Budget) -> Any:
     parts = parse(text)
     if len(parts) == 1 and isinstance(parts[0], Expression):
-        value = _value(parts[0], scope, keep)
+        value = _value(parts[0], scope, keep=keep, budget=budget)
         budget.spend(len(as_text(value)))
         return None if value is MISSING else value
     made = []
     for part in parts:
-        piece = part if isinstance(part, str) else as_text(_value(part, scope, keep))
+        value = part if isinstance(part, str) else _value(part, scope, keep=keep, budget=budget)
+        piece = as_text(value)
         budget.spend(len(piece))
         made.append(piece)
     return "".join(made)
 
 
-def _value(expression: Expression, scope: Mapping[str, Any], keep: frozenset[str]) -> Any:
+def _value(
+    expression: Expression, scope: Mapping[str, Any], *, keep: frozenset[str], budget: Budget
+) -> Any:
     if expression.path.partition(".")[0] in keep:
         return f"{_OPEN}{expression.source}{_CLOSE}"
-    value = resolve(scope, expression.path) if expression.path else expression.literal
+    budget.spend(_LOOK_UP_CHARACTERS)
+    found = value = resolve(scope, expression.path) if expression.path else expression.literal
     for name, arguments in expression.filters:
+        if name == "join" and isinstance(value, list):
+            budget.spend(len(value) * (1 + len(str(arguments[0]))))  # before it is there
+        elif name in _READING:
+            value = as_text(value)
+        # Five characters of a large text are cheap, unless that had to be made for them, or
+        # read from end to end.
+        if isinstance(value, str) and (value is not found or name == "trim"):
+            budget.spend(len(value))
         value = FILTERS[name](value, *arguments)
-        if isinstance(value, str) and len(value) > MAX_RENDERED_CHARACTERS:
-            Budget().spend(len(value))  # filters may double a text: not once more
     return value
 
 
@@ -259,6 +276,8 @@ FILTERS: Mapping[str, Filter] = {
     "date": lambda value: as_text(value)[:10],
     "time": lambda value: as_text(value)[11:16],
 }
+# Those that take any value as the text that it is.
+_READING = frozenset(FILTERS) - {"default", "length", "json"}
 _ARGUMENTS: Mapping[str, tuple[Any, ...]] = {
     "default": (str | int,),
     "truncate": (int,),

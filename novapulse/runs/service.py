@@ -35,7 +35,7 @@ from novapulse.workflows.store import WorkflowStore
 async def run_workflow(ctx: Context, workflow_id: str, command: StartRun) -> RunDetail:
     """Run it by hand, active or not; a dry run shows what would happen and does nothing.
 
-    Raises NotFound, TooManyRuns.
+    Raises NotFound, TooLarge, TooManyRuns.
     """
     ctx.require(Scope.WORKFLOWS_RUN)
     async with ctx.transaction() as tx:
@@ -59,6 +59,7 @@ async def run_workflow(ctx: Context, workflow_id: str, command: StartRun) -> Run
             workflow, run_id=new_id("wfr"), at=ctx.now(), origin=origin, context=context
         )
         if command.dry_run:
+            starting.check_context(run)
             return _dry_run(ctx, workflow, run)
         await starting.insert_run(ctx, tx, run)
     return _detail(run, ())

@@ -70,6 +70,12 @@ def minute_of(moment: datetime) -> datetime:
     return moment.replace(second=0, microsecond=0)
 
 
+def check_context(run: RunRecord) -> None:
+    """Refuse what is too large to be looked at, let alone kept; raises TooLarge."""
+    if len(run.context) > MAX_CONTEXT_CHARACTERS:
+        raise TooLarge("What a run is started with is too large")
+
+
 async def insert_run(ctx: Context, tx: Transaction, run: RunRecord) -> None:
     """Keep the run with the job that starts it.
 
@@ -80,8 +86,7 @@ async def insert_run(ctx: Context, tx: Transaction, run: RunRecord) -> None:
     """
     if run.depth > MAX_DEPTH:
         raise TooDeep()
-    if len(run.context) > MAX_CONTEXT_CHARACTERS:
-        raise TooLarge("What a run is started with is too large")
+    check_context(run)
     runs, most = RunStore(tx), ctx.runtime.settings.workflows.max_runs_per_minute
     if await runs.count_in(minute_of(run.created_at), run.workflow_id, limit=most) >= most:
         raise TooManyRuns()

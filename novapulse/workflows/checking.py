@@ -23,6 +23,7 @@ from novapulse.workflows.model import (
     Workflow,
 )
 
+MAX_CONDITIONS_BYTES = 16 * 1024
 MAX_ACTIONS_BYTES = 64 * 1024
 MAX_DELAY_SECONDS = 30 * 86_400
 
@@ -47,10 +48,10 @@ class Delay(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 def check(workflow: Workflow, *, now: datetime) -> None:
     """Raises Invalid with the path of what can not be, or TooLarge."""
     _check_trigger(workflow.trigger, now)
+    _check_size("conditions", workflow.conditions, most=MAX_CONDITIONS_BYTES)
+    _check_size("actions", workflow.actions, most=MAX_ACTIONS_BYTES)
     if workflow.conditions is not None:
         conditions.check(workflow.conditions)
-    if len(wire.encode(workflow.actions)) > MAX_ACTIONS_BYTES:
-        raise TooLarge(f"The actions of a workflow are at most {MAX_ACTIONS_BYTES} bytes as JSON")
     _check_actions(workflow.actions, "actions")
     steps = [spec for _, _, spec in workflow.placed()]
     if len(steps) > MAX_STEPS:
@@ -73,6 +74,11 @@ def read_delay(given: Any) -> Delay:
     delay = wire.convert(given, Delay)
     delay.total_seconds()
     return delay
+
+
+def _check_size(name: str, part: Any, *, most: int) -> None:
+    if len(wire.encode(part)) > most:
+        raise TooLarge(f"The {name} of a workflow are at most {most} bytes as JSON")
 
 
 def _check_trigger(trigger: Trigger, now: datetime) -> None:

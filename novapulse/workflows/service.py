@@ -108,7 +108,9 @@ async def change_workflow(
         changed = changed_fields(before, after)
         if not changed:
             return before
-        checking.check(after, now=ctx.now())
+        # What was saved under other limits can still be stopped.
+        if after.is_active or changed != ("isActive",):
+            checking.check(after, now=ctx.now())
         next_at = checking.next_time(after, after=ctx.now())
         await workflows.replace(after, if_version=before.version, next_at=next_at)
         tx.record(WorkflowUpdated(workflow=after.hidden(), changed=changed))

@@ -87,14 +87,20 @@ class AllWorkflows:
         self._db = db
 
     async def triggered(self, company_ids: Sequence[str]) -> list[tuple[str, Workflow]]:
-        """The active workflows of these companies that wait for events, with their company."""
+        """The active workflows of these companies that wait for events, with their company.
+
+        They come without their actions: many that are large are asked for at once, and often.
+        """
         where = {
             "companyId": {"$in": list(company_ids)},
             "isActive": True,
             "trigger.type": "event",
         }
-        found = await self._db.brief(WORKFLOWS).find(where, limit=_MANY, hint="trigger")
-        return [(row["companyId"], workflow) for row, workflow in _readable(found)]
+        found = await self._db.brief(WORKFLOWS).find(
+            where, limit=_MANY, projection={"actions": 0, "description": 0}, hint="trigger"
+        )
+        rows = [{**row, "actions": []} for row in found]
+        return [(row["companyId"], workflow) for row, workflow in _readable(rows)]
 
     async def due(self, now: datetime, *, limit: int) -> list[tuple[str, datetime, Workflow]]:
         """Workflows whose time has come: company, the time, workflow."""

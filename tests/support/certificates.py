@@ -29,7 +29,7 @@ class TlsServer:
 
     def show(self, *, days: float) -> None:
         """From the next handshake on a certificate that ends in so many days."""
-        self._file.write_bytes(_certificate(timedelta(days=days)))
+        self._file.write_bytes(self_signed(timedelta(days=days)))
         self._context.load_cert_chain(self._file)
 
     def start(self) -> None:
@@ -54,7 +54,8 @@ class TlsServer:
         return self._context.wrap_socket(connection, server_side=True)
 
 
-def _certificate(valid: timedelta) -> bytes:
+def self_signed(valid: timedelta) -> bytes:
+    """A certificate for 127.0.0.1 with its key, as PEM."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
     now = datetime.now(UTC)

@@ -6,6 +6,7 @@ Its routes are of these tests' own and ask no store, so that nothing but HTTP is
 import asyncio
 import json
 import socket
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -190,12 +191,14 @@ class Site:
 
 
 @asynccontextmanager
-async def serving(listener: socket.socket | None = None, **limits: Any) -> AsyncIterator[Site]:
+async def serving(
+    listener: socket.socket | None = None, *, tls: ssl.SSLContext | None = None, **limits: Any
+) -> AsyncIterator[Site]:
     calls = Calls()
     nothing: Any = None
     runtime = Runtime(settings=Settings(), db=nothing, cache=nothing, bell=nothing, keys=nothing)
     gate = build_app(runtime, routes_of(calls).declared)
-    server = Server(gate, Limits(**limits))
+    server = Server(gate, Limits(**limits), tls=tls)
     listener = listener or socket.create_server(("127.0.0.1", 0))
     listener.setblocking(False)
     address = listener.getsockname()

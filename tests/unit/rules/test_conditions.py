@@ -3,13 +3,14 @@
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from novapulse.core import wire
 from novapulse.core.errors import Invalid, Malformed
-from novapulse.rules import conditions
+from novapulse.rules import conditions, templates
 from novapulse.rules.conditions import Condition, Operator, holds
 
 TASK = {
@@ -175,6 +176,8 @@ def test_a_tree_of_another_shape_is_refused(tree: Any) -> None:
         ({"field": "event", "operator": "equals", "value": "{{ x"}, "conditions.value"),
         ({"all": [YES] * 100 + [{"all": [YES]}]}, ""),
         ({"all": [{"all": [YES] * 51}, {"any": [YES] * 50}]}, "conditions"),
+        ({"all": [{"all": [{"any": []}] * 51}, {"all": [{"all": []}] * 50}]}, "conditions"),
+        ({"field": "event", "operator": "equals", "value": "{{ event }}" * 101}, "conditions"),
     ],
 )
 def test_what_can_never_hold_is_refused_with_its_place(tree: Any, path: str) -> None:
@@ -194,6 +197,40 @@ def test_a_tree_is_at_most_five_deep() -> None:
         tree = {"not": tree}
     with pytest.raises((Invalid, Malformed)):
         read(tree)
+
+
+def test_all_templates_of_a_tree_share_one_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = 0
+    encode = msgspec.json.encode
+
+    def counting(value: Any) -> bytes:
+        nonlocal made
+        made += len(text := encode(value))
+        return text
+
+    monkeypatch.setattr(msgspec.json, "encode", counting)
+    leaf = {"field": "input.q", "operator": "equals", "value": "{{ input | time }}"}
+    scope = {"input": {"q": "x", "a": "x" * 20_000}}
+    for tree in ({"any": [leaf] * 100}, {"all": [{"not": leaf}] * 100}):
+        made = 0
+        assert not holds(read(tree), scope)
+        assert 20_000 < made < templates.MAX_RENDERED_CHARACTERS + 21_000
+    assert holds(read({"any": [{"not": leaf}]}), scope)
+
+
+def test_a_part_that_is_not_looked_at_makes_no_not_true() -> None:
+    greedy = {"field": "event", "operator": "equals", "value": "{{ event.big | upper }}"}
+    scope = {"event": {"big": "x" * 70_000, "type": "task.created"}}
+    assert not holds(read({"not": {"any": [greedy, YES]}}), scope)
+    assert not holds(read({"any": [greedy, YES]}), scope)
+    assert holds(read({"any": [YES, greedy]}), scope)
+
+
+def test_the_items_that_a_tree_looks_through_are_bounded() -> None:
+    leaf = {"field": "input.list", "operator": "not_contains", "value": "x"}
+    scope = {"input": {"list": ["y"] * 20_000}}
+    assert holds(read({"all": [leaf] * 3}), scope)
+    assert not holds(read({"all": [leaf] * 4}), scope)
 
 
 def test_a_tree_looks_the_same_after_a_trip() -> None:

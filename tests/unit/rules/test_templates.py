@@ -4,6 +4,7 @@ import json
 import tracemalloc
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -159,6 +160,52 @@ def test_all_templates_of_a_value_share_one_bound() -> None:
     assert render([half, half], {}) == [half, half]
     with pytest.raises(Invalid, match="65536"):
         render([half, half, "{{ 'one more' }}"], {})
+
+
+@pytest.mark.parametrize("filters", ["time", "upper | date", "json | length", "join:'' | time"])
+def test_a_large_value_is_not_made_a_text_time_and_again_for_a_few_characters(
+    monkeypatch: pytest.MonkeyPatch, filters: str
+) -> None:
+    made = 0
+    encode = msgspec.json.encode
+
+    def counting(value: Any) -> bytes:
+        nonlocal made
+        made += len(text := encode(value))
+        return text
+
+    monkeypatch.setattr(msgspec.json, "encode", counting)
+    template = f"{{{{ input | {filters} }}}}" * 200
+    with pytest.raises(Invalid, match="65536"):
+        render([template] * 100, {"input": {"a": "x" * 20_000}})
+    assert 20_000 < made < MAX_RENDERED_CHARACTERS + 21_000
+    made = 0
+    with pytest.raises(Invalid, match="65536"):
+        render([template] * 100, {"input": {"a": "x" * 900_000}})
+    assert made < 901_000
+
+
+def test_a_list_is_not_joined_into_more_than_may_come_out() -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(Invalid, match="65536"):
+            render("{{ list | join:'" + "-" * 9_000 + "' | length }}", {"list": [1] * 10_000})
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 4_000_000
+
+
+def test_a_text_is_not_read_from_end_to_end_for_nothing() -> None:
+    scope = {"text": " " * 20_000}
+    assert render("{{ text | trim }}", scope) == ""
+    with pytest.raises(Invalid, match="65536"):
+        render("{{ text | trim }}" * 4, scope)
+
+
+def test_the_beginning_of_a_long_text_is_cheap() -> None:
+    template = "{{ text | truncate:40 }}" * 50
+    assert len(render(template, {"text": "x" * 60_000})) == 50 * 40
 
 
 @given(st.text(alphabet="{}| :.,'\"ab1-_\n", max_size=60))
