@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Collection
+from datetime import datetime
 
 from novapulse.core.context import Runtime
 from novapulse.core.mongo import Document
@@ -99,15 +100,15 @@ class Targets:
             self._opened[webhook_id] = opened
             if webhook_id not in self.vitals:
                 self.vitals[webhook_id] = vitals_of(webhook_id, row["companyId"], health)
-            was_inactive = former is not None and not former.subscription.webhook.is_active
-            if was_inactive and opened.subscription.webhook.is_active:
-                self._start_anew(webhook_id)
+            resumed_at = opened.subscription.resumed_at
+            if resumed_at and (former is None or former.subscription.resumed_at != resumed_at):
+                self._start_anew(webhook_id, resumed_at)
         if (seat := self._board.seats.get(webhook_id)) is not None:
             self.fit(seat)
 
-    def _start_anew(self, webhook_id: str) -> None:
+    def _start_anew(self, webhook_id: str, resumed_at: datetime) -> None:
         """Somebody resumed it: what was before it counts no longer."""
-        self.vitals[webhook_id].reset()
+        self.vitals[webhook_id].resumed(resumed_at)
         if (seat := self._board.seats.get(webhook_id)) is not None:
             seat.breaker.close()
 
