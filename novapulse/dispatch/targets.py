@@ -104,6 +104,7 @@ class Targets:
             if resumed_at and (former is None or former.subscription.resumed_at != resumed_at):
                 self._start_anew(webhook_id, resumed_at)
         if (seat := self._board.seats.get(webhook_id)) is not None:
+            seat.is_ending = False
             self.fit(seat)
 
     def _start_anew(self, webhook_id: str, resumed_at: datetime) -> None:
@@ -122,14 +123,10 @@ class Targets:
             return
         seat.per_second = opened.subscription.webhook.rate
         vitals = self.vitals[seat.webhook_id]
+        seat.is_ending |= vitals.disable_as is not None
         if vitals.open_until is not None and not seat.breaker.is_open:
             at = vitals.opened_at or vitals.open_until
             seat.breaker.open(at.timestamp(), until=vitals.open_until.timestamp())
-
-    def stop_sending(self, webhook_id: str) -> None:
-        """At once, for one that is about to be disabled."""
-        if (seat := self._board.seats.get(webhook_id)) is not None:
-            seat.is_sendable = False
 
     def _tidy(self, *, needed: Collection[str]) -> None:
         if time.monotonic() - self._tidied_at < _KEEP_SECONDS:
