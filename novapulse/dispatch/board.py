@@ -51,6 +51,7 @@ class Seat:
         "cap",
         "company_id",
         "in_flight",
+        "is_ending",
         "is_sendable",
         "per_second",
         "rate",
@@ -68,6 +69,8 @@ class Seat:
         self.per_second: float | None = None
         # Nothing is sent for one that is paused or gone: its rows only have to be put away.
         self.is_sendable = True
+        # About to be disabled: nothing more begins until it was read again.
+        self.is_ending = False
         self.in_flight = 0
         self.recovering = 0
         self.waiting: dict[Turn, deque[Document]] = {turn: deque() for turn in Turn}
@@ -80,6 +83,8 @@ class Seat:
         """How many more of it may begin now."""
         if not self.is_sendable:
             return limit - self.in_flight
+        if self.is_ending:
+            return 0
         cap = self.cap.of(limit)
         room = self.breaker.room(now, in_flight=self.in_flight, cap=cap)
         return min(room, self.rate.allowed(now, per_second=self.per_second)) if room > 0 else 0
@@ -89,7 +94,7 @@ class Seat:
 
     def wake_seconds(self, now: float) -> float | None:
         """Until time alone makes room; None when it is not time that is missing."""
-        if not self.is_sendable:
+        if not self.is_sendable or self.is_ending:
             return None
         if self.breaker.is_open:
             return max(0.0, self.breaker.open_until - now) if not self.in_flight else None

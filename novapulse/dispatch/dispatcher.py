@@ -75,7 +75,7 @@ class Dispatcher:
             seat.breaker.abandon()
         elif answer.result is AnswerClass.GONE:
             vitals.disable_as = "gone"
-            self.targets.stop_sending(webhook_id)
+            seat.is_ending = True
         else:
             self._count_failure(webhook_id, answer, now=now, begun=begun)
 

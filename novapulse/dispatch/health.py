@@ -31,7 +31,7 @@ from novapulse.deliveries.model import (
     WebhookRecovered,
 )
 from novapulse.deliveries.store import HEALTH
-from novapulse.subscriptions.model import Webhook
+from novapulse.subscriptions.model import Subscription
 from novapulse.subscriptions.store import SubscriptionStore
 
 log = structlog.get_logger("webhooks")
@@ -39,6 +39,7 @@ DISABLE_AFTER = timedelta(days=5)
 FAILURES_SPREAD = timedelta(hours=12)
 REMIND_AFTER = (timedelta(hours=24), timedelta(days=4))
 FLUSH_SECONDS = 1.0
+FAILING = "failing"
 # A webhook that does well has its last success noted so seldom.
 _SUCCESS_SECONDS = 5.0
 
@@ -67,7 +68,7 @@ class Vitals:
         self.told = Told.NOTHING
         self.was_opened = False
         self.disable_as: str | None = None
-        self.is_dirty = False
+        self.is_dirty = self._is_anew = False
         self._noted = 0.0
 
     def succeeded(self, answer: LastAnswer) -> None:
@@ -91,14 +92,34 @@ class Vitals:
         self.was_opened = self.was_opened or opened_at is not None
         self.is_dirty = True
 
+    def resumed(self, at: datetime) -> bool:
+        """Begin anew, if it failed before that; whether it did."""
+        if self.failing_since is None or self.failing_since >= at:
+            return False
+        self.reset()
+        return True
+
+    def adopt(self, succeeded_at: datetime) -> bool:
+        """Another dispatcher delivered to it then; whether that is news.
+
+        Of the failures here only the last one is known to have come later.
+        """
+        if self.failing_since is None or succeeded_at <= self.failing_since:
+            return False
+        is_later = self.last_failure_at is not None and self.last_failure_at > succeeded_at
+        self.failing_since = self.last_failure_at if is_later else None
+        self.last_success_at, self.is_dirty = succeeded_at, True
+        return True
+
     def reset(self) -> None:
-        """It was resumed: it begins anew."""
+        """It begins anew."""
         self.failing_since = self.opened_at = self.open_until = None
         self.told, self.was_opened, self.disable_as = Told.NOTHING, False, None
-        self.is_dirty = True
+        self.is_dirty = self._is_anew = True
 
     def noted(self) -> None:
-        self.is_dirty, self._noted = False, time.monotonic()
+        self.is_dirty = self._is_anew = False
+        self._noted = time.monotonic()
 
     def to_tell(self) -> Told:
         """How much people should have heard by now."""
@@ -127,6 +148,15 @@ class Vitals:
     def row(self) -> Document:
         fields: Any = msgspec.to_builtins(self.health(), builtin_types=(datetime,))
         return {**fields, "companyId": self.company_id, "circuitOpenedAt": self.opened_at}
+
+    def change(self) -> Document:
+        """Of its row; a later success that another dispatcher noted stays."""
+        fields = self.row()
+        succeeded_at = fields.pop("lastSuccessAt")
+        if self._is_anew:
+            fields["told"] = 0
+        later = {"$max": {"lastSuccessAt": succeeded_at}} if succeeded_at else {}
+        return {"$set": fields, **later}
 
 
 def vitals_of(webhook_id: str, company_id: str, row: Document | None) -> Vitals:
@@ -167,7 +197,7 @@ class Keeper:
         if not dirty:
             return
         await self._rows.bulk(
-            [UpdateOne({"_id": one.webhook_id}, {"$set": one.row()}, upsert=True) for one in dirty]
+            [UpdateOne({"_id": one.webhook_id}, one.change(), upsert=True) for one in dirty]
         )
         for one in dirty:
             one.noted()
@@ -176,7 +206,7 @@ class Keeper:
     async def _tell(self, vitals: Vitals) -> None:
         try:
             if vitals.disable_as is not None or vitals.is_hopeless():
-                await self._disable(vitals, vitals.disable_as or "failing")
+                await self._disable(vitals, vitals.disable_as or FAILING)
             elif vitals.failing_since is None and vitals.told is not Told.NOTHING:
                 await self._announce(vitals, Told.NOTHING)
             elif vitals.to_tell() > vitals.told:
@@ -192,7 +222,10 @@ class Keeper:
         """`webhook.failing`, or `webhook.recovered`; once, however many dispatchers see it."""
         ctx = self._context(vitals)
         async with ctx.transaction() as tx:
-            webhook = (await SubscriptionStore(tx).get(vitals.webhook_id)).webhook
+            subscription = await SubscriptionStore(tx).get(vitals.webhook_id)
+            webhook = subscription.webhook
+            if told and await _is_outdated(tx, vitals, subscription):
+                return
             if await self._is_first(tx, vitals, told):
                 kind = WebhookFailing if told else WebhookRecovered
                 tx.record(kind(webhook=webhook, health=vitals.health()))
@@ -210,14 +243,15 @@ class Keeper:
         async with ctx.transaction() as tx:
             subscriptions = SubscriptionStore(tx)
             former = await subscriptions.get(vitals.webhook_id)
+            if reason == FAILING and await _is_outdated(tx, vitals, former):
+                return
             if former.webhook.is_active:
                 webhook = former.webhook.disabled(reason).next_version(at=ctx.now())
                 after = msgspec.structs.replace(former, webhook=webhook)
                 await subscriptions.save(after, if_version=former.webhook.version)
                 tx.record(WebhookDisabled(webhook=webhook, health=vitals.health()))
                 await tx.enqueue(planner.SETTLE, {"webhook_id": webhook.id})
-                _log_disabled(webhook)
-            await tx.rows(HEALTH).update_one({"_id": vitals.webhook_id}, {"$set": {"told": 0}})
+                log.warning("webhook.disabled", webhookId=webhook.id, reason=reason)
         vitals.reset()
 
     def _context(self, vitals: Vitals) -> Context:
@@ -230,5 +264,10 @@ class Keeper:
         return Context(self._runtime, principal, request_id=new_id("req"), via="job")
 
 
-def _log_disabled(webhook: Webhook) -> None:
-    log.warning("webhook.disabled", webhookId=webhook.id, reason=webhook.disabled_reason)
+async def _is_outdated(tx: Transaction, vitals: Vitals, subscription: Subscription) -> bool:
+    """Whether it was resumed since it fails, or another dispatcher delivered to it."""
+    if subscription.resumed_at is not None and vitals.resumed(subscription.resumed_at):
+        return True
+    row = await tx.rows(HEALTH).find_one({"_id": vitals.webhook_id})
+    succeeded_at = row.get("lastSuccessAt") if row else None
+    return succeeded_at is not None and vitals.adopt(succeeded_at)

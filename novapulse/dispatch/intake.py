@@ -15,7 +15,7 @@ from novapulse.core.mongo import Document
 from novapulse.deliveries.model import Trigger
 from novapulse.deliveries.planner import lane_of, webhook_of
 from novapulse.dispatch.board import Board, Limits, Seat, Turn
-from novapulse.dispatch.queue import LaneLedger, Look, Waiting
+from novapulse.dispatch.queue import LaneLedger, Look, Waiting, turn_of
 from novapulse.dispatch.targets import Targets
 
 _AHEAD = 100  # rows of one webhook that are read ahead
@@ -95,12 +95,11 @@ class LaneIntake(Intake):
             return await self._claim_suspect(unwritten)
         await self._look()
         await self._read_ahead()
+        if self._suspects:
+            return [], _SOON_SECONDS if ready + running == 0 else None
         now = self._now()
         picked = self._board.pick(now, self.limits)
         control = self._pick_control()
-        if self._suspects:
-            self._put_back(picked, control)
-            return [], _SOON_SECONDS if ready + running == 0 else None
         if not picked and not control:
             return [], self._wait_seconds(now)
         claimed = await self._claim(picked, control)
@@ -134,19 +133,21 @@ class LaneIntake(Intake):
             self._controlling += 1 if row["_id"] in won else 0
 
     async def _claim_suspect(self, unwritten: int) -> tuple[list[JobRow], float | None]:
-        """One job that killed its consumers, alone."""
+        """One job that killed its consumers, alone; unless its webhook may not be sent to now."""
         if unwritten:
             return [], _SOON_SECONDS
         row = self._suspects.popleft()
-        seat, turn = self._seat_of(row), Turn.FIRST
-        if seat is None:
+        if (lane := row.get("lane")) is None:
             return await self._claim([], [row]), 0.0
-        self._board.take(seat, turn, self._now())
+        await self._targets.ensure([webhook_of(lane)])
+        seat = self._board.seat(webhook_of(lane), row["companyId"])
+        self._targets.fit(seat)
+        turn, now = turn_of(lane, row["state"]), self._now()
+        if seat.room(now, limit=self.limits.per_webhook) <= 0:
+            self._due[lane, turn] = None  # to be read again when it may
+            return [], 0.0
+        self._board.take(seat, turn, now)
         return await self._claim([(seat, turn, row)], []), 0.0
-
-    def _seat_of(self, row: Document) -> Seat | None:
-        lane = row.get("lane")
-        return None if lane is None else self._board.seat(webhook_of(lane), row["companyId"])
 
     async def _see(self) -> None:
         started = time.monotonic()
@@ -213,12 +214,6 @@ class LaneIntake(Intake):
     def _pick_control(self) -> list[Document]:
         room = max(0, _CONTROL - self._controlling)
         return [self._control.popleft() for _ in range(min(room, len(self._control)))]
-
-    def _put_back(self, picked: list[tuple[Seat, Turn, Document]], control: list[Document]) -> None:
-        for seat, turn, row in reversed(picked):
-            self._board.free(seat, turn)
-            seat.waiting[turn].appendleft(row)
-        self._control.extendleft(reversed(control))
 
     def _wait_seconds(self, now: float) -> float | None:
         """Until something is due or a webhook may be sent to again."""

@@ -22,6 +22,7 @@ from novapulse.deliveries.store import Ending
 from novapulse.dispatch.dispatcher import Dispatcher
 
 _INFRA_SECONDS = 5.0
+_UNKNOWN_SECONDS = 1.0
 _LONGEST_SECONDS = 60
 
 
@@ -86,9 +87,12 @@ class _Run:
         return bool(row["state"] == DeliveryState.DELIVERED)
 
     def find_target(self) -> Opened:
-        """Raises Cancelled unless the webhook is there and active."""
-        opened = self._dispatcher.targets.find(self._errand.webhook_id)
+        """Raises Cancelled unless the webhook is there and active; Snooze while it is not known."""
+        targets, webhook_id = self._dispatcher.targets, self._errand.webhook_id
+        opened = targets.find(webhook_id)
         if opened is None:
+            if not targets.is_known(webhook_id):
+                raise Snooze("its webhook was not read yet", seconds=_UNKNOWN_SECONDS)
             self._end(DeliveryState.DISCARDED, reason="the webhook was deleted")
             raise Cancelled("the webhook was deleted")
         state = opened.subscription.webhook.state
@@ -135,7 +139,7 @@ class _Run:
         )
         self._account(row, event["createdAt"], at)
         if result is not AnswerClass.OK and dispatcher.targets.is_old:
-            await dispatcher.targets.ensure(())  # it may have been paused while we waited
+            await dispatcher.targets.refresh()  # it may have been paused while we waited
         self._conclude(answer, result, row=row, at=at)
 
     def _account(self, row: Document, recorded_at: datetime, at: datetime) -> None:
@@ -170,8 +174,10 @@ class _Run:
         if job.attempt - job.lapses >= job.max_attempts:
             self._end(DeliveryState.EXHAUSTED, row=row, reason=reason, at=at)
             raise Retry(reason)  # the last one: the job is dead
-        opened = self._dispatcher.targets.find(self._errand.webhook_id)
-        if opened is None or not opened.subscription.webhook.is_active:
+        targets, webhook_id = self._dispatcher.targets, self._errand.webhook_id
+        opened = targets.find(webhook_id)
+        is_active = opened is not None and opened.subscription.webhook.is_active
+        if targets.is_known(webhook_id) and not is_active:
             state = DeliveryState.DISCARDED if opened is None else DeliveryState.HELD
             self._end(state, row=row, reason=reason, at=at)
             raise Cancelled(f"the delivery is {state}: its webhook is no longer active")

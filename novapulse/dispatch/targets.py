@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Collection
+from datetime import datetime
 
 from novapulse.core.context import Runtime
 from novapulse.core.mongo import Document
@@ -35,7 +36,7 @@ class Targets:
         return time.monotonic() - self._checked_at > _FRESH_SECONDS
 
     def find(self, webhook_id: str) -> Opened | None:
-        """The webhook, signing with what is live now; None for one that was deleted."""
+        """The webhook, signing with what is live now; None for one that is deleted or not known."""
         opened = self._opened.get(webhook_id)
         now = self._runtime.clock()
         if opened is not None and not opened.is_current(now):
@@ -43,12 +44,23 @@ class Targets:
             self._opened[webhook_id] = opened
         return opened
 
+    def is_known(self, webhook_id: str) -> bool:
+        """Whether it was looked for: only of such a one it can be said that it was deleted."""
+        return webhook_id in self._opened
+
     async def ensure(self, webhook_ids: Collection[str]) -> None:
-        """Know these, and the latest version of all that are known."""
+        """Know these, and the latest version of all that are known; forget who is not needed.
+
+        For the intake alone: between its reading and its claiming nobody may be forgotten.
+        """
+        self._tidy(needed=webhook_ids)
+        await self.refresh(webhook_ids)
+
+    async def refresh(self, webhook_ids: Collection[str] = ()) -> None:
+        """Know these, and the latest version of all that are known, at most a second old."""
         missing = {webhook_id for webhook_id in webhook_ids if webhook_id not in self._opened}
         if self.is_old:
             self._checked_at = time.monotonic()
-            self._tidy()
             missing |= await self._changed()
         if missing:
             await self._load(missing)
@@ -88,41 +100,40 @@ class Targets:
             self._opened[webhook_id] = opened
             if webhook_id not in self.vitals:
                 self.vitals[webhook_id] = vitals_of(webhook_id, row["companyId"], health)
-            was_inactive = former is not None and not former.subscription.webhook.is_active
-            if was_inactive and opened.subscription.webhook.is_active:
-                self._start_anew(webhook_id)
+            resumed_at = opened.subscription.resumed_at
+            if resumed_at and (former is None or former.subscription.resumed_at != resumed_at):
+                self._start_anew(webhook_id, resumed_at)
         if (seat := self._board.seats.get(webhook_id)) is not None:
+            seat.is_ending = False
             self.fit(seat)
 
-    def _start_anew(self, webhook_id: str) -> None:
+    def _start_anew(self, webhook_id: str, resumed_at: datetime) -> None:
         """Somebody resumed it: what was before it counts no longer."""
-        self.vitals[webhook_id].reset()
+        self.vitals[webhook_id].resumed(resumed_at)
         if (seat := self._board.seats.get(webhook_id)) is not None:
             seat.breaker.close()
 
     def fit(self, seat: Seat) -> None:
         """Give a seat what its webhook's row and health say."""
-        opened = self._opened.get(seat.webhook_id)
+        if not self.is_known(seat.webhook_id):
+            return
+        opened = self._opened[seat.webhook_id]
         seat.is_sendable = opened is not None and opened.subscription.webhook.is_active
         if opened is None:
             return
         seat.per_second = opened.subscription.webhook.rate
         vitals = self.vitals[seat.webhook_id]
+        seat.is_ending |= vitals.disable_as is not None
         if vitals.open_until is not None and not seat.breaker.is_open:
             at = vitals.opened_at or vitals.open_until
             seat.breaker.open(at.timestamp(), until=vitals.open_until.timestamp())
 
-    def stop_sending(self, webhook_id: str) -> None:
-        """At once, for one that is about to be disabled."""
-        if (seat := self._board.seats.get(webhook_id)) is not None:
-            seat.is_sendable = False
-
-    def _tidy(self) -> None:
+    def _tidy(self, *, needed: Collection[str]) -> None:
         if time.monotonic() - self._tidied_at < _KEEP_SECONDS:
             return
         self._tidied_at = time.monotonic()
         self._board.drop_idle()
-        for webhook_id in [one for one in self._opened if one not in self._board.seats]:
+        for webhook_id in self._opened.keys() - self._board.seats.keys() - set(needed):
             if not self.vitals.get(webhook_id, _CLEAN).is_dirty:
                 del self._opened[webhook_id]
                 self.vitals.pop(webhook_id, None)

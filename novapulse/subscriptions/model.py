@@ -131,13 +131,15 @@ class SealedSecret(msgspec.Struct, frozen=True, rename="camel"):
 class Subscription(msgspec.Struct, frozen=True, kw_only=True):
     """A webhook with what is needed to send to it; never shown to anybody.
 
-    `secrets` come newest first, those that have expired among them.
+    `secrets` come newest first, those that have expired among them. How it did
+    before `resumed_at` counts no longer.
     """
 
     webhook: Webhook
     company_id: str
     secrets: tuple[SealedSecret, ...]
     sealed_headers: str | None = None
+    resumed_at: datetime | None = None
 
 
 class NewWebhook(

@@ -182,7 +182,12 @@ async def _save(
     """Write the event's webhook as the next version of the subscription."""
     former = subscription.webhook
     webhook = event.webhook.next_version(at=ctx.now())
-    subscription = msgspec.structs.replace(subscription, webhook=webhook)
+    was_resumed = webhook.is_active and not former.is_active
+    subscription = msgspec.structs.replace(
+        subscription,
+        webhook=webhook,
+        resumed_at=webhook.updated_at if was_resumed else subscription.resumed_at,
+    )
     await SubscriptionStore(tx).save(subscription, if_version=former.version)
     tx.record(msgspec.structs.replace(event, webhook=webhook))
     if webhook.is_active != former.is_active:

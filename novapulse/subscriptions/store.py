@@ -86,6 +86,7 @@ def _fields(subscription: Subscription) -> Document:
     del document["_id"]
     document["secrets"] = _plain(subscription.secrets)
     document["sealedHeaders"] = subscription.sealed_headers
+    document["resumedAt"] = subscription.resumed_at
     return document
 
 
@@ -100,4 +101,5 @@ def to_subscription(document: Document) -> Subscription:
         company_id=document["companyId"],
         secrets=tuple(wire.convert(row, SealedSecret) for row in document["secrets"]),
         sealed_headers=document.get("sealedHeaders"),
+        resumed_at=document.get("resumedAt"),
     )

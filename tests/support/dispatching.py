@@ -45,6 +45,7 @@ from novapulse.dispatch.dispatcher import Dispatcher
 from novapulse.processes.features import INDEXES
 from novapulse.subscriptions import secrets
 from novapulse.subscriptions.model import Subscription, Webhook
+from novapulse.subscriptions.service import pause_webhook, resume_webhook
 from novapulse.subscriptions.store import WEBHOOKS, SubscriptionStore
 from tests.support.engine import COMPANY, OTHER, until
 from tests.support.stores import RunningStores
@@ -211,22 +212,13 @@ class House:
 
     async def set_state(self, webhook_id: str, *, is_active: bool) -> None:
         """Pause or resume as the API does, with the settling that goes with it."""
+        change = resume_webhook if is_active else pause_webhook
         while True:
             try:
-                return await self._set_state(webhook_id, is_active=is_active)
+                await change(self.context(), webhook_id)
+                return
             except TransientConflict:
                 await asyncio.sleep(0.01)
-
-    async def _set_state(self, webhook_id: str, *, is_active: bool) -> None:
-        async with self.context().transaction() as tx:
-            store = SubscriptionStore(tx)
-            former = await store.get(webhook_id)
-            webhook = former.webhook.activated(is_active).next_version(at=self.runtime.clock())
-            changed = Subscription(
-                webhook=webhook, company_id=former.company_id, secrets=former.secrets
-            )
-            await store.save(changed, if_version=former.webhook.version)
-            await tx.enqueue(planner.SETTLE, {"webhook_id": webhook_id})
 
     async def delete(self, webhook_id: str) -> None:
         async with self.context().transaction() as tx:

@@ -317,7 +317,8 @@ def _as_read(candidates: Sequence[Document]) -> list[Document]:
 
 def is_suspect(row: Document) -> bool:
     """Whether the job's next lapse would be its last: it runs alone, to be told apart."""
-    return bool(row.get("lapses", 0) >= MAX_LAPSES - 1)
+    lapses = row.get("lapses", 0)
+    return bool(lapses and lapses - row.get("outlived", 0) >= MAX_LAPSES - 1)
 
 
 def freed(state: State, *, due_at: Any, is_poison: Any = False) -> Document:
@@ -346,6 +347,8 @@ def _failure(job: JobRow, outcome: Outcome) -> list[Document]:
         change |= freed(State.RETRYABLE, due_at=due_at)
         if not outcome.spends_attempt:
             change["attempt"] = {"$subtract": ["$attempt", 1]}
+        elif job.lapses:  # it took no consumer with it: those lapses are held against it no more
+            change["outlived"] = job.lapses
     else:
         change |= {"state": str(outcome.state), "finishedAt": "$$NOW"}
         unset.append("openKey")

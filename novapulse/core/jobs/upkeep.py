@@ -38,10 +38,12 @@ async def _free(db: Database, claim: Document, *, reason: str) -> int:
     """Return what a claim still holds to its queue; how many jobs.
 
     The start stays counted in `attempt`, and is taken out of the budget by
-    `lapses`. A job that lost its consumer `MAX_LAPSES` times is dead.
+    `lapses`. A job that lost its consumer `MAX_LAPSES` times is dead; `outlived`
+    are those before an attempt that ended.
     """
     lapses = {"$add": [{"$ifNull": ["$lapses", 0]}, 1]}
-    is_poison = {"$gte": [lapses, MAX_LAPSES]}
+    outlived = {"$ifNull": ["$outlived", 0]}
+    is_poison = {"$gte": [{"$subtract": [lapses, outlived]}, MAX_LAPSES]}
     wait = {"$multiply": [{"$ifNull": ["$lapses", 0]}, _LAPSE_DELAY_MILLISECONDS]}
     change = {
         **freed(State.AVAILABLE, due_at={"$add": ["$$NOW", wait]}, is_poison=is_poison),

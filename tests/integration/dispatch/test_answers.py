@@ -98,6 +98,26 @@ async def test_who_says_that_he_is_gone_gets_nothing_more_and_people_are_told(
     assert len(there.told) == 1
 
 
+@pytest.mark.parametrize("rate", [None, 5])
+async def test_who_says_that_he_is_gone_sees_only_what_was_under_way_of_his_backlog(
+    house: House, there: Sink, clock: StillClock, rate: int | None
+) -> None:
+    """Until that is written and read again nothing more begins, and then the rest is held."""
+    await house.subscribe(f"{there.url}/a", rate=rate)
+    there.plans["/a"] = Plan(410, seconds=0.05)
+    await house.emit(200)
+    async with house.dispatching():
+        await until_recorded(house, "webhook.disabled")
+
+        async def is_settled() -> bool:
+            return not {"pending", "retry"} & (await house.states()).keys()
+
+        await until(is_settled, what="every delivery to be decided")
+    seen = len(there.told)
+    assert 1 <= seen <= 10
+    assert await house.states() == {"discarded": seen, "held": 200 - seen}
+
+
 async def _hang_up(_: object, writer: object) -> None:
     writer.close()
 

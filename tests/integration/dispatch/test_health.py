@@ -5,13 +5,15 @@ The clock stands still unless a test moves it; only the ledger's times are real.
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
 from novapulse.deliveries import store
-from novapulse.deliveries.store import ATTEMPTS
+from novapulse.deliveries.model import AnswerClass, LastAnswer
+from novapulse.deliveries.store import ATTEMPTS, HEALTH
 from novapulse.dispatch.dispatcher import Dispatcher
+from novapulse.dispatch.health import Keeper, Vitals
 from tests.support.dispatching import COMPANY, House, Plan, Sink, StillClock, open_house, until
 from tests.support.stores import RunningStores
 
@@ -192,3 +194,89 @@ async def test_one_success_starts_the_days_anew(
         await asyncio.sleep(1.2)  # health is looked at once a second
     assert (await house.webhook(webhook))["state"] == "active"
     assert await told(house, "webhook.disabled") == 0
+
+
+async def test_whom_nobody_saw_paused_has_five_days_anew_when_he_is_resumed(
+    house: House, there: Sink, clock: StillClock
+) -> None:
+    """The dispatcher was started again in between: it knows only what is written."""
+    webhook = await house.subscribe(f"{there.url}/a", retries=0)
+    there.plans["/a"] = Plan(500)
+    await house.emit(1)
+    async with house.dispatching():
+        await house.until_states({"exhausted": 1})
+    await house.set_state(webhook, is_active=False)
+    clock.jump(timedelta(days=7))
+    await house.set_state(webhook, is_active=True)
+    async with house.dispatching():
+        for number, later in enumerate((timedelta(hours=1), timedelta(days=5)), start=2):
+            assert (await house.webhook(webhook))["state"] == "active"
+            clock.jump(later)
+            await house.emit(1)
+            await house.until_states({"exhausted": number})
+            await asyncio.sleep(1.2)  # health is looked at once a second
+    assert await told(house, "webhook.disabled") == 1
+
+
+async def test_who_was_resumed_is_told_of_anew(
+    house: House, there: Sink, clock: StillClock
+) -> None:
+    webhook = await house.subscribe(f"{there.url}/a", retries=0)
+    there.plans["/a"] = Plan(500)
+    async with house.dispatching():
+        for number in (1, 2):
+            await house.emit(12)
+            await until_told(house, "webhook.failing", number)
+            await house.set_state(webhook, is_active=False)
+            clock.jump(timedelta(hours=1))
+            await house.set_state(webhook, is_active=True)
+            clock.jump(timedelta(minutes=1))
+
+
+def answered(at: datetime, *, ok: bool = False) -> LastAnswer:
+    result = AnswerClass.OK if ok else AnswerClass.TRANSIENT
+    return LastAnswer(result=result, status=200 if ok else 500, error=None, at=at)
+
+
+async def test_what_another_dispatcher_delivered_counts_as_a_success(
+    house: House, clock: StillClock
+) -> None:
+    """One sees two failures, five days apart; the other a success between them."""
+    webhook = await house.subscribe("http://127.0.0.1:9/")
+    one, other = Vitals(webhook, COMPANY), Vitals(webhook, COMPANY)
+    keepers = [Keeper(house.runtime, {webhook: vitals}) for vitals in (one, other)]
+    one.failed(answered(clock()))
+    await keepers[0].flush()
+    clock.jump(timedelta(days=4, hours=23))
+    other.succeeded(answered(succeeded_at := clock(), ok=True))
+    await keepers[1].flush()
+    clock.jump(timedelta(hours=1))
+    one.failed(answered(failed_at := clock()))
+    for _ in range(2):
+        await keepers[0].flush()
+    assert (await house.webhook(webhook))["state"] == "active"
+    assert await told(house, "webhook.failing") == 0
+    (row,) = await house.rows(HEALTH)
+    assert timedelta(0) <= failed_at - row["failingSince"] < timedelta(milliseconds=1)
+    assert timedelta(0) <= succeeded_at - row["lastSuccessAt"] < timedelta(milliseconds=1)
+    clock.jump(timedelta(days=5))
+    one.failed(answered(clock()))
+    await keepers[0].flush()
+    assert (await house.webhook(webhook))["state"] == "disabled"
+
+
+async def test_a_resume_that_was_not_read_yet_is_no_reason_to_disable_again(
+    house: House, clock: StillClock
+) -> None:
+    webhook = await house.subscribe("http://127.0.0.1:9/")
+    vitals = Vitals(webhook, COMPANY)
+    keeper = Keeper(house.runtime, {webhook: vitals})
+    vitals.failed(answered(clock()))
+    await house.set_state(webhook, is_active=False)
+    clock.jump(timedelta(days=7))
+    await house.set_state(webhook, is_active=True)
+    clock.jump(timedelta(seconds=1))
+    vitals.failed(answered(clock()))
+    await keeper.flush()
+    assert (await house.webhook(webhook))["state"] == "active"
+    assert vitals.failing_since is None

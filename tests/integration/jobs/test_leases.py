@@ -12,7 +12,7 @@ from novapulse.core.jobs import claims, upkeep
 from novapulse.core.jobs.claims import CLAIMS
 from novapulse.core.jobs.context import JobContext
 from novapulse.core.jobs.kinds import Queue
-from novapulse.core.jobs.ledger import Ledger
+from novapulse.core.jobs.ledger import Ledger, is_suspect
 from novapulse.core.jobs.rows import JOBS
 from novapulse.core.jobs.states import Outcome, State
 from novapulse.core.mongo import Document
@@ -249,6 +249,50 @@ async def test_while_a_suspect_waits_for_its_turn_the_others_end_and_go_on_after
     at = order.index("suspect starts")
     assert order[at + 1] == "suspect ends"
     assert len(order) == 6
+
+
+async def lose(engine: Engine, job_id: str, *, times: int) -> None:
+    """The consumer that runs it ends, again and again."""
+    for number in range(times):
+        await until(lambda: is_due(engine, job_id), what="the job to be due again")
+        owner = f"dies {number}"
+        await claim_all(ledger(engine, owner))
+        await upkeep.release_held(engine.db, {"$in": [owner]}, reason="its consumer ended")
+
+
+async def end(engine: Engine, job_id: str, outcome: Outcome) -> None:
+    await until(lambda: is_due(engine, job_id), what="the job to be due again")
+    mine = ledger(engine, "lives")
+    await mine.finish([(job, outcome) for job in await claim_all(mine)])
+
+
+async def test_a_suspect_whose_attempt_ends_is_none_any_more_and_begins_to_count_anew(
+    engine: Engine,
+) -> None:
+    with declared(nothing) as kind:
+        job_id = await engine.add_one(kind)
+        await lose(engine, job_id, times=2)
+        assert is_suspect(await engine.row(job_id))
+        await end(engine, job_id, Outcome(State.RETRYABLE, spends_attempt=False))
+        assert is_suspect(await engine.row(job_id)), "it may not have come to what it is feared for"
+        await end(engine, job_id, Outcome(State.RETRYABLE))
+        assert not is_suspect(await engine.row(job_id))
+        await lose(engine, job_id, times=1)
+        assert not is_suspect(await engine.row(job_id))
+        await lose(engine, job_id, times=1)
+        row = await engine.row(job_id)
+        assert is_suspect(row)
+        assert (row["state"], row["attempt"], row["lapses"]) == ("available", 5, 4)
+        await lose(engine, job_id, times=1)
+    row = await engine.row(job_id)
+    assert (row["state"], row["attempt"], row["lapses"]) == ("dead", 6, 5)
+
+
+async def test_nothing_is_written_of_lapses_where_there_were_none(engine: Engine) -> None:
+    with declared(nothing) as kind:
+        job_id = await engine.add_one(kind)
+        await end(engine, job_id, Outcome(State.RETRYABLE))
+    assert not {"lapses", "outlived"} & (await engine.row(job_id)).keys()
 
 
 async def test_a_claim_whose_answer_got_lost_is_given_back(

@@ -109,6 +109,16 @@ def test_what_can_not_be_sent_is_put_away_whatever_its_circuit_says() -> None:
     assert len(board.pick(NOW, LIMITS)) == 10
 
 
+def test_nothing_begins_for_one_that_is_about_to_be_disabled() -> None:
+    board = Board()
+    seat = waiting(board, "a", 50)
+    seat.is_ending = True
+    assert board.pick(NOW, LIMITS) == []
+    assert seat.wake_seconds(NOW) is None
+    seat.is_sendable = False  # it is disabled: what waits is put away
+    assert len(board.pick(NOW, LIMITS)) == 10
+
+
 def test_a_rate_bounds_what_begins() -> None:
     board = Board()
     seat = waiting(board, "a", 50)
