@@ -264,6 +264,22 @@ def leftovers(machine: Machine, *known: str) -> list[str]:
     return [line for line in ours if not line.startswith((*known, "/var/log/journal"))]
 
 
+def remove_and_install_again(machine: Machine, built: Built) -> None:
+    """It goes on where it was, and an upgrade leaves what was switched off since then."""
+    units = ("novapulse.service", "novapulse-backup.timer")
+    machine.run("dpkg --remove novapulse")
+    assert (machine.root / "var/lib/novapulse/mongod").is_dir()
+    assert not (machine.root / "opt/novapulse/releases").exists()
+    machine.run(f"dpkg -i /root/{built.package.name}")
+    assert [machine.show("UnitFileState", unit) for unit in units] == ["enabled"] * 2
+    assert machine.show("ActiveState", "novapulse-backup.timer") == "active"
+    machine.run("systemctl start novapulse")
+    companies = json.loads(machine.run("novapulse company list --json").stdout)["companies"]
+    assert companies, "the data is not what was left"
+    machine.run(f"systemctl disable --now {' '.join(units)}; dpkg -i /root/{built.package.name}")
+    assert [machine.show("UnitFileState", unit) for unit in units] == ["disabled"] * 2
+
+
 def test_a_debian_package_is_installed_upgraded_and_purged(
     machine: Machine, built: Built, newer: Built, tmp_path: Path
 ):
@@ -294,8 +310,7 @@ def test_a_debian_package_is_installed_upgraded_and_purged(
 
     machine.run("systemctl disable --now novapulse.socket; systemctl restart novapulse")
     machine.run("timeout 10 systemctl stop novapulse")
+    remove_and_install_again(machine, built)
     machine.run("dpkg --remove novapulse")
-    assert (machine.root / "var/lib/novapulse/mongod").is_dir()
-    assert not (machine.root / "opt/novapulse/releases").exists()
     machine.run("dpkg --purge novapulse")
     assert leftovers(machine, "/var/lib/dpkg/") == []
