@@ -2,6 +2,7 @@
 
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 from novapulse.core.errors import Conflict, Unavailable
 from novapulse.processes.release import Release
@@ -33,14 +34,17 @@ class UpgradeFailed(Unavailable):
         self.hint = hint
 
 
-def apply(new: Release, here: Installation, say: Say) -> None:
+def apply(new: Release, here: Installation, *, say: Say, config: Path | None = None) -> None:
     """Migrate, switch, restart; back to the current release when the new one does not come up.
+
+    `config`: the configuration that was asked for by name.
 
     Raises:
         UpgradeFailed: the former release is in use again, unless the hint says otherwise.
     """
     say("Migrating the database …")
-    migrated = run_program(new, "migrate", "up")
+    named = () if config is None else ("--config", str(config))
+    migrated = run_program(new, "migrate", "up", *named)
     if migrated.returncode != 0:
         raise UpgradeFailed(
             f"The database was not migrated: {migrated.stderr.strip()}",

@@ -201,7 +201,9 @@ def test_an_archive_is_installed_lived_with_upgraded_and_removed(
     secure_it(machine)
 
     assert_survives(machine)
+    fail_to_upgrade(machine, built, newer)
     upgrade_and_go_back(machine, built, newer)
+    assert_the_backup_is_sealed(machine)
 
     machine.run("systemctl stop novapulse.socket; systemctl restart novapulse")
     machine.run("timeout 10 systemctl stop novapulse")
@@ -218,8 +220,54 @@ def test_an_archive_is_installed_lived_with_upgraded_and_removed(
     assert leftovers(machine, top) == []
 
 
+def fail_to_upgrade(machine: Machine, built: Built, newer: Built) -> None:
+    """To a release that ends with 78 at its start, which systemd does not try again."""
+    directory = "/run/systemd/system/novapulse.service.d"
+    start = (
+        f"case $$(readlink /opt/novapulse/current) in */{newer.version}) exit 78;; esac;"
+        " exec /opt/novapulse/current/novapulse run"
+    )
+    machine.run(f"mkdir -p {directory}")
+    place = machine.root / directory.removeprefix("/")
+    (place / "broken.conf").write_text(f"[Service]\nExecStart=\nExecStart=/bin/sh -c '{start}'\n")
+    machine.run("systemctl daemon-reload")
+    shutil.copy(newer.archive_with_stores, machine.root / "root")
+    archive = f"/root/{newer.archive_with_stores.name}"
+    failed = machine.run(f"novapulse upgrade apply --yes --without-backup {archive}", check=False)
+    assert failed.returncode == 69, failed.stdout + failed.stderr
+    assert f"{built.version} runs again" in failed.stderr
+    assert is_active(machine)
+    status = json.loads(machine.run("novapulse status --json").stdout)
+    assert status["version"] == built.version
+    machine.run(f"rm -r {directory} && systemctl daemon-reload")
+
+
+def configure_the_backup(machine: Machine) -> None:
+    """A credential of its own unit, named in the environment of both."""
+    (machine.root / "etc/credstore").mkdir(mode=0o700, exist_ok=True)
+    secret = machine.root / "etc/credstore/backup-passphrase"
+    secret.write_text("correct horse battery staple\n")
+    environment = machine.root / "etc/novapulse/environment"
+    environment.write_text(
+        "NOVAPULSE__BACKUP__PASSPHRASE_FILE="
+        "'/run/credentials/novapulse-backup.service/backup-passphrase'\n"
+    )
+    for path in (secret, environment):
+        path.chmod(0o600)
+    machine.run("systemctl restart novapulse")
+
+
+def assert_the_backup_is_sealed(machine: Machine) -> None:
+    one, *_ = json.loads(machine.run("novapulse backup list --json").stdout)["backups"]
+    assert one["keys"] == "sealed"
+    pid = machine.show("MainPID")
+    told = machine.run(f"tr '\\0' '\\n' < /proc/{pid}/environ").stdout
+    assert "PASSPHRASE_FILE=/run/credentials/novapulse-backup.service/" in told
+
+
 def upgrade_and_go_back(machine: Machine, built: Built, newer: Built) -> None:
     """With systemd's own socket no request fails meanwhile."""
+    configure_the_backup(machine)
     follow(machine, "upgrade", "socket")
     place = machine.root / "root"
     for path in (newer.archive_with_stores, newer.dist / "SHA256SUMS"):
