@@ -222,7 +222,7 @@ def test_an_archive_is_installed_lived_with_upgraded_and_removed(
 
 def fail_to_upgrade(machine: Machine, built: Built, newer: Built) -> None:
     """To a release that ends with 78 at its start, which systemd does not try again."""
-    directory = "/run/systemd/system/novapulse.service.d"
+    directory = "/etc/systemd/system/novapulse.service.d"
     start = (
         f"case $$(readlink /opt/novapulse/current) in */{newer.version}) exit 78;; esac;"
         " exec /opt/novapulse/current/novapulse run"
@@ -259,7 +259,7 @@ def configure_the_backup(machine: Machine) -> None:
 
 def assert_the_backup_is_sealed(machine: Machine) -> None:
     one, *_ = json.loads(machine.run("novapulse backup list --json").stdout)["backups"]
-    assert one["keys"] == "sealed"
+    assert one["label"]["secrets"] == "sealed"
     pid = machine.show("MainPID")
     told = machine.run(f"tr '\\0' '\\n' < /proc/{pid}/environ").stdout
     assert "PASSPHRASE_FILE=/run/credentials/novapulse-backup.service/" in told
