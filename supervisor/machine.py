@@ -45,6 +45,7 @@ class Slot:
     `served_seconds`: how long the incarnation was ready, as far as it was heard of.
     `verdict`: why we are ending it; `reason`: how the last incarnation ended.
     `renews`: it ends because a restart was asked, and the next one follows at once.
+    `fell`: the last incarnation ended and nobody had asked for that.
     """
 
     state: State = State.STOPPED
@@ -52,6 +53,7 @@ class Slot:
     due: float | None = None
     wanted: bool = False
     renews: bool = False
+    fell: bool = False
     needs_met: bool = False
     excused: bool = False
     ready_at: float = 0.0
@@ -221,7 +223,7 @@ class _Moment:
     def renew(self, slot: Slot) -> Step:
         if not slot.wanted:
             return slot, ()
-        forgiven = replace(slot, exits=())
+        forgiven = replace(slot, exits=(), fell=False)
         if not slot.is_live:
             return self.launch(forgiven)
         renewing = replace(forgiven, renews=True)
@@ -310,7 +312,7 @@ class _Moment:
         if not slot.is_live:
             return slot, ()
         reason = f"{slot.verdict}, {event.reason}" if slot.verdict else event.reason
-        gone = replace(slot, verdict="", reason=reason)
+        gone = replace(slot, verdict="", reason=reason, fell=False)
         if slot.wanted and slot.renews:
             return self.launch(replace(gone, renews=False))
         if isinstance(self.spec.readiness, ExitReadiness) and event.code == 0:
@@ -319,7 +321,8 @@ class _Moment:
             return self.enter(gone, State.STOPPED), ()
         if event.code == self.spec.restart.config_exit_code:
             return self.enter(gone, State.CONFIG_ERROR), ()
-        return self.again(replace(gone, exits=self.exits_after(slot)), event.chance), ()
+        fallen = replace(gone, exits=self.exits_after(slot), fell=True)
+        return self.again(fallen, event.chance), ()
 
     def exits_after(self, slot: Slot) -> tuple[float, ...]:
         """The counting exits, after an incarnation that just ended."""

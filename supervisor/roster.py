@@ -224,14 +224,15 @@ class Roster:
             self._spawn(seat, key)
 
     def _spawn(self, seat: Seat, key: int) -> None:
-        spec = next(life.spec for life in seat.place.lives if life.key == key)
+        life = next(life for life in seat.place.lives if life.key == key)
+        spec = life.spec
         server = self._find_fork_server(spec)
         fork = _find_fork(server, spec.role)
         if fork is None and server is not None and server.slot.state is State.STARTING:
             self._unborn.append((seat, key))
             return
         instance = new_instance(spec.name)
-        seat.spawns += 1
+        seat.restarts += life.slot.fell
         try:
             spawned = self._take_head_start(spec) or spawn(
                 spec,

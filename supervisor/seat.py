@@ -18,6 +18,7 @@ SERVING = frozenset({State.READY, State.DONE})
 class Seat:
     """A place, and by the keys of its lives the children and timers that belong to them.
 
+    `restarts`: starts after an end that nobody had asked for, which a roll's is not.
     `is_retired`: the seat goes away with its last child. `is_paused`: it was stopped
     because the whole is drained.
     """
@@ -25,7 +26,7 @@ class Seat:
     place: Place
     children: dict[int, Incarnation] = field(default_factory=dict)
     timers: dict[int, Timer] = field(default_factory=dict)
-    spawns: int = 0
+    restarts: int = 0
     is_retired: bool = False
     is_paused: bool = False
 
@@ -88,7 +89,7 @@ class Seat:
             **self.identity(life.key),
             "part": part,
             "state": slot.state.value,
-            "restarts": max(self.spawns - 1, 0),
+            "restarts": self.restarts,
             "uptimeSeconds": None if child is None else round(now - child.started_at, 1),
             "rssBytes": None if child is None else find_rss_bytes(child.pid),
             "reason": slot.verdict or slot.reason,

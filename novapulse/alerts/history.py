@@ -50,6 +50,18 @@ class History:
             found[group] = _COMBINE[how](found[group], value) if group in found else value
         return found
 
+    def lowest_share(self, part: "Series", whole: "Series") -> Groups:
+        """As Prometheus divides: only what has a whole of exactly the same labels."""
+        numbers = self._scrapes[-1][1]
+        wholes = _matching(numbers, whole.name, whole)
+        found: Groups = {}
+        for labels, value in _matching(numbers, part.name, part).items():
+            if wholes.get(labels):
+                group = _group(labels, part.by)
+                share = value / wholes[labels]
+                found[group] = min(found.get(group, share), share)
+        return found
+
     def increase(self, series: "Series", seconds: int) -> Groups:
         """A series that was not there before has grown from zero, as one that was reset has."""
         found: Groups = {}

@@ -91,7 +91,21 @@ class Ratio(msgspec.Struct, frozen=True):
         return {group: value / wholes[group] for group, value in parts.items() if wholes.get(group)}
 
 
-Measure = Latest | Increase | Quantile | Ratio
+class LowestShare(msgspec.Struct, frozen=True):
+    """The present part of each whole, series by series; of several the lowest."""
+
+    part: Series
+    whole: Series
+    window_seconds: int = 0
+
+    def promql(self) -> str:
+        return f"min{self.part.grouping()}({self.part.selector()} / {self.whole.selector()})"
+
+    def measure(self, history: History) -> Groups:
+        return history.lowest_share(self.part, self.whole)
+
+
+Measure = Latest | Increase | Quantile | Ratio | LowestShare
 
 
 class Over(msgspec.Struct, frozen=True):

@@ -4,6 +4,7 @@ from novapulse.alerts.model import (
     Either,
     Increase,
     Latest,
+    LowestShare,
     Outside,
     Over,
     Quantile,
@@ -173,10 +174,7 @@ RULES: tuple[Rule, ...] = (
         name="DiskFilling",
         severity="critical",
         condition=Under(
-            Ratio(
-                Latest(Series("novapulse_disk_free_bytes"), "min"),
-                Latest(Series("novapulse_disk_size_bytes"), "min"),
-            ),
+            LowestShare(Series("novapulse_disk_free_bytes"), Series("novapulse_disk_size_bytes")),
             0.1,
         ),
         hold_seconds=5 * _MINUTE,

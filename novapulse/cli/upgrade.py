@@ -71,14 +71,15 @@ def apply(archive: Path, config: str | None, *, without_backup: bool, consent: C
     _require_root()
     here = installation()
     with unpacked(archive, here) as new:
-        findings = examine(new, here, _location(config).load())
+        location = _location(config)
+        findings = examine(new, here, location.load())
         if _obstacles(findings, without_backup=without_backup):
             _print(findings)
             sys.exit(1)
         version = new.facts().version
         if not consent.to(f"upgrade {here.current.facts().version} to {version}"):
             return
-        switching.apply(new, here, say)
+        switching.apply(new, here, say=say, config=location.config)
     click.echo(f"NovaPulse {version} is in use.")
 
 

@@ -19,7 +19,7 @@ RELOAD_WELL = "novapulse_config_last_reload_successful"
 RELOAD_TIME = "novapulse_config_last_reload_timestamp_seconds"
 HELP = {
     STATE: ("gauge", "1 for the state that a process is in, 0 for the others."),
-    RESTARTS: ("counter", "Incarnations of a process after its first one."),
+    RESTARTS: ("counter", "Starts of a process after it ended unasked; rolls do not count."),
     RELOAD_WELL: ("gauge", "Whether the last reload (or the start) was successful."),
     RELOAD_TIME: ("gauge", "When that was, as a Unix time."),
 }

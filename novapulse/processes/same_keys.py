@@ -21,10 +21,13 @@ def marks(loaded: Loaded) -> dict[str, str]:
 
 
 async def require_same_keys(db: Database, loaded: Loaded) -> None:
-    """Raises OtherKeys. An embedded database is shared with nobody."""
+    """Make what is missing of ours. Raises OtherKeys; an embedded database is shared with nobody.
+
+    All of them, whatever roles run here: they may be copied to where the others do.
+    """
+    ours = marks(loaded)
     if loaded.settings.mongo.is_embedded:
         return
-    ours = marks(loaded)
     theirs = await samekeys.noted(db, ours)
     files = {
         "data": places.data_key_file(loaded).name,

@@ -2,6 +2,7 @@
 
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 from novapulse.core.errors import Conflict, Unavailable
 from novapulse.processes.release import Release
@@ -10,6 +11,7 @@ from novapulse.processes.upgrade import Installation, run_program
 Say = Callable[[str], None]
 
 UNIT = "novapulse.service"
+_START_IT = f"The service does not run; start it: systemctl start {UNIT}"
 
 
 class CanNotGoBack(Conflict):
@@ -32,22 +34,29 @@ class UpgradeFailed(Unavailable):
         self.hint = hint
 
 
-def apply(new: Release, here: Installation, say: Say) -> None:
+def apply(new: Release, here: Installation, *, say: Say, config: Path | None = None) -> None:
     """Migrate, switch, restart; back to the current release when the new one does not come up.
+
+    `config`: the configuration that was asked for by name.
 
     Raises:
         UpgradeFailed: the former release is in use again, unless the hint says otherwise.
     """
     say("Migrating the database …")
-    migrated = run_program(new, "migrate", "up")
+    named = () if config is None else ("--config", str(config))
+    migrated = run_program(new, "migrate", "up", *named)
     if migrated.returncode != 0:
         raise UpgradeFailed(
             f"The database was not migrated: {migrated.stderr.strip()}",
             hint="nothing was switched; the running release is untouched",
         )
-    version = new.facts().version
-    say(f"Installing {version} beside {here.current.facts().version} …")
+    version, former = new.facts().version, here.current.facts().version
+    say(f"Installing {version} beside {former} …")
+    was_running = _is_running()
     _install(new, here)
+    if not was_running:
+        say(_START_IT)
+        return
     try:
         _restart(say)
     except UpgradeFailed as failed:
@@ -55,10 +64,18 @@ def apply(new: Release, here: Installation, say: Say) -> None:
         if new.facts().schema != here.current.facts().schema:
             failed.hint = "the schema has changed: restore the backup with the former release"
             raise
+        failed.hint = f"{former} {_go_back(here, say)}; see journalctl -u {UNIT}"
+        raise
+
+
+def _go_back(here: Installation, say: Say) -> str:
+    """The former release in its place again, and started; says how that went."""
+    try:
         _install(here.current, here)
         _restart(say)
-        failed.hint = f"{here.current.facts().version} runs again; see journalctl -u {UNIT}"
-        raise
+    except UpgradeFailed as failed:
+        return f"does not run either ({failed.detail}): mend that, then systemctl restart {UNIT}"
+    return "runs again"
 
 
 def require_previous(here: Installation) -> Release:
@@ -81,8 +98,12 @@ def require_previous(here: Installation) -> Release:
 
 def roll_back(previous: Release, here: Installation, say: Say) -> None:
     """Raises UpgradeFailed when the former release does not become ready."""
+    was_running = _is_running()
     _install(previous, here)
-    _restart(say)
+    if was_running:
+        _restart(say)
+    else:
+        say(_START_IT)
 
 
 def _install(release: Release, here: Installation) -> None:
@@ -100,11 +121,14 @@ def _install(release: Release, here: Installation) -> None:
         )
 
 
+def _is_running() -> bool:
+    """Whether the service is to run: one that starts over and over is, one that failed is not."""
+    asked = _systemctl("show", "--property=ActiveState", "--value", UNIT)
+    return asked.stdout.strip() in ("active", "activating", "reloading")
+
+
 def _restart(say: Say) -> None:
-    """Wait until the service is ready again; one that does not run is left alone."""
-    if _systemctl("is-active", UNIT).returncode != 0:
-        say(f"The service does not run; start it: systemctl start {UNIT}")
-        return
+    """Wait until the service is ready again, whatever became of it before."""
     say("Restarting …")
     done = _systemctl("restart", UNIT)
     if done.returncode != 0:
@@ -116,7 +140,7 @@ def _restart(say: Say) -> None:
 def _systemctl(*words: str) -> subprocess.CompletedProcess[str]:
     try:
         return subprocess.run(
-            ["systemctl", "--quiet", *words],  # noqa: S607  # wherever the distribution has it
+            ["systemctl", *words],  # noqa: S607  # wherever the distribution has it
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from novapulse.core.errors import Invalid
 from novapulse.core.settings import Loaded
+from novapulse.core.settings.sources import ALIASES
 from novapulse.processes.finding import Finding, bad, ok, skipped
 from novapulse.processes.release import NotInstalled, Release, own_release
 
@@ -22,6 +23,11 @@ NEWEST_BACKUP_AGE = timedelta(hours=24)
 _FREE_BYTES = 1 << 30
 _PROGRAM_SECONDS = 60.0
 _DPKG_LIST = Path("/var/lib/dpkg/info/novapulse.list")
+# What decides, beside `NOVAPULSE…`, where a program's data is and by which keys it works.
+_PASSED_ON = (
+    *("STATE_DIRECTORY", "RUNTIME_DIRECTORY", "LOGS_DIRECTORY", "CREDENTIALS_DIRECTORY"),
+    *("JWT_ACCESS_SECRET", *ALIASES),
+)
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -198,9 +204,12 @@ def _configuration(new: Release, loaded: Loaded) -> Finding:
 
 
 def run_program(release: Release, *words: str) -> subprocess.CompletedProcess[str]:
-    """One verb of another release's program."""
-    names = ("STATE_DIRECTORY", "RUNTIME_DIRECTORY", "LOGS_DIRECTORY")
-    passed_on = {name: os.environ[name] for name in names if name in os.environ}
+    """One verb of another release's program, with the settings of our environment."""
+    passed_on = {
+        name: value
+        for name, value in os.environ.items()
+        if name in _PASSED_ON or name.startswith("NOVAPULSE")
+    }
     return subprocess.run(
         [release.program, *words],
         env={"PATH": _PATH, "LANG": "C.UTF-8", **passed_on},

@@ -201,7 +201,9 @@ def test_an_archive_is_installed_lived_with_upgraded_and_removed(
     secure_it(machine)
 
     assert_survives(machine)
+    fail_to_upgrade(machine, built, newer)
     upgrade_and_go_back(machine, built, newer)
+    assert_the_backup_is_sealed(machine)
 
     machine.run("systemctl stop novapulse.socket; systemctl restart novapulse")
     machine.run("timeout 10 systemctl stop novapulse")
@@ -218,8 +220,54 @@ def test_an_archive_is_installed_lived_with_upgraded_and_removed(
     assert leftovers(machine, top) == []
 
 
+def fail_to_upgrade(machine: Machine, built: Built, newer: Built) -> None:
+    """To a release that ends with 78 at its start, which systemd does not try again."""
+    directory = "/etc/systemd/system/novapulse.service.d"
+    start = (
+        f"case $$(readlink /opt/novapulse/current) in */{newer.version}) exit 78;; esac;"
+        " exec /opt/novapulse/current/novapulse run"
+    )
+    machine.run(f"mkdir -p {directory}")
+    place = machine.root / directory.removeprefix("/")
+    (place / "broken.conf").write_text(f"[Service]\nExecStart=\nExecStart=/bin/sh -c '{start}'\n")
+    machine.run("systemctl daemon-reload")
+    shutil.copy(newer.archive_with_stores, machine.root / "root")
+    archive = f"/root/{newer.archive_with_stores.name}"
+    failed = machine.run(f"novapulse upgrade apply --yes --without-backup {archive}", check=False)
+    assert failed.returncode == 69, failed.stdout + failed.stderr
+    assert f"{built.version} runs again" in failed.stderr
+    assert is_active(machine)
+    status = json.loads(machine.run("novapulse status --json").stdout)
+    assert status["version"] == built.version
+    machine.run(f"rm -r {directory} && systemctl daemon-reload")
+
+
+def configure_the_backup(machine: Machine) -> None:
+    """A credential of its own unit, named in the environment of both."""
+    (machine.root / "etc/credstore").mkdir(mode=0o700, exist_ok=True)
+    secret = machine.root / "etc/credstore/backup-passphrase"
+    secret.write_text("correct horse battery staple\n")
+    environment = machine.root / "etc/novapulse/environment"
+    environment.write_text(
+        "NOVAPULSE__BACKUP__PASSPHRASE_FILE="
+        "'/run/credentials/novapulse-backup.service/backup-passphrase'\n"
+    )
+    for path in (secret, environment):
+        path.chmod(0o600)
+    machine.run("systemctl restart novapulse")
+
+
+def assert_the_backup_is_sealed(machine: Machine) -> None:
+    one, *_ = json.loads(machine.run("novapulse backup list --json").stdout)["backups"]
+    assert one["label"]["secrets"] == "sealed"
+    pid = machine.show("MainPID")
+    told = machine.run(f"tr '\\0' '\\n' < /proc/{pid}/environ").stdout
+    assert "PASSPHRASE_FILE=/run/credentials/novapulse-backup.service/" in told
+
+
 def upgrade_and_go_back(machine: Machine, built: Built, newer: Built) -> None:
     """With systemd's own socket no request fails meanwhile."""
+    configure_the_backup(machine)
     follow(machine, "upgrade", "socket")
     place = machine.root / "root"
     for path in (newer.archive_with_stores, newer.dist / "SHA256SUMS"):
@@ -264,6 +312,22 @@ def leftovers(machine: Machine, *known: str) -> list[str]:
     return [line for line in ours if not line.startswith((*known, "/var/log/journal"))]
 
 
+def remove_and_install_again(machine: Machine, built: Built) -> None:
+    """It goes on where it was, and an upgrade leaves what was switched off since then."""
+    units = ("novapulse.service", "novapulse-backup.timer")
+    machine.run("dpkg --remove novapulse")
+    assert (machine.root / "var/lib/novapulse/mongod").is_dir()
+    assert not (machine.root / "opt/novapulse/releases").exists()
+    machine.run(f"dpkg -i /root/{built.package.name}")
+    assert [machine.show("UnitFileState", unit) for unit in units] == ["enabled"] * 2
+    assert machine.show("ActiveState", "novapulse-backup.timer") == "active"
+    machine.run("systemctl start novapulse")
+    companies = json.loads(machine.run("novapulse company list --json").stdout)["companies"]
+    assert companies, "the data is not what was left"
+    machine.run(f"systemctl disable --now {' '.join(units)}; dpkg -i /root/{built.package.name}")
+    assert [machine.show("UnitFileState", unit) for unit in units] == ["disabled"] * 2
+
+
 def test_a_debian_package_is_installed_upgraded_and_purged(
     machine: Machine, built: Built, newer: Built, tmp_path: Path
 ):
@@ -294,8 +358,7 @@ def test_a_debian_package_is_installed_upgraded_and_purged(
 
     machine.run("systemctl disable --now novapulse.socket; systemctl restart novapulse")
     machine.run("timeout 10 systemctl stop novapulse")
+    remove_and_install_again(machine, built)
     machine.run("dpkg --remove novapulse")
-    assert (machine.root / "var/lib/novapulse/mongod").is_dir()
-    assert not (machine.root / "opt/novapulse/releases").exists()
     machine.run("dpkg --purge novapulse")
     assert leftovers(machine, "/var/lib/dpkg/") == []

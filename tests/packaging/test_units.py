@@ -1,5 +1,6 @@
 """The unit files, by the judgement of systemd's own tools."""
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -39,6 +40,21 @@ def test_every_unit_is_correct(tmp_path: Path):
             copies.append(str(tmp_path / unit.name))
     assert len(copies) == 4
     analyze("verify", *copies)
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_takes_its_environment_from_the_one_place_for_it(name: str):
+    """Else the nightly backup would look for another database than the service works on."""
+    lines = (UNITS / name).read_text().splitlines()
+    assert "EnvironmentFile=-/etc/novapulse/environment" in lines
+
+
+def test_the_page_names_credentials_of_the_unit_that_loads_them():
+    page = (CHECKOUT / "docs" / "operations" / "systemd.md").read_text()
+    named = re.findall(r"/run/credentials/([\w.-]+)/([\w-]+)", page)
+    assert {unit for unit, _ in named} == set(SERVICES)
+    for unit, credential in named:
+        assert f"\nLoadCredential={credential}\n" in (UNITS / unit).read_text()
 
 
 def test_a_stop_has_more_time_than_the_program_takes():

@@ -1,5 +1,7 @@
-"""Two first starts at once over one directory of secrets, as the compose file's services do."""
+"""First starts over one directory of secrets: two at once (compose), or copied (Kubernetes)."""
 
+import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -8,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.appliance import START_SECONDS, appliance_in_temporary_root
+from tests.e2e.test_readme_tour import blocks
+from tests.support.appliance import PROGRAM, START_SECONDS, appliance_in_temporary_root
 from tests.support.stores import RunningStores
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 _ROUNDS = 40
+_KUBERNETES = "packaging/kubernetes"
 # What is done before the first role starts, on a root and a database named by each line.
 _COMPARE = """
 import asyncio, sys
@@ -98,3 +102,49 @@ def test_two_services_begin_an_installation_together(private_stores: RunningStor
         assert api.found_company().get("/tasks").status == 200
         assert all(one.cli("keys", "check").returncode == 0 for one in (api, worker))
         assert [one.stop() for one in (api, worker)] == [0, 0]
+
+
+def test_the_keys_that_are_made_for_kubernetes_are_those_of_every_pod(
+    private_stores: RunningStores,
+):
+    """The commands of its page, then three pods; each copies what the secret holds first."""
+    (script,) = blocks(f"{_KUBERNETES}/README.md", kind="keys")
+    config = config_of(private_stores)
+    with ExitStack() as stack:
+        first = stack.enter_context(appliance_in_temporary_root())
+        in_bash(script.replace("--root first", f"--root {first.root}"))
+        pods = {
+            name: (stack.enter_context(appliance_in_temporary_root(config)), *pod_of(name))
+            for name in ("scheduler", "api", "worker")
+        }
+        for pod, copying, _ in pods.values():
+            copied = copying.replace("/keys/", f"{first.root}/state/secrets/")
+            in_bash(copied.replace("/var/lib/novapulse", f"{pod.root}/state"))
+        for pod, _, roles in pods.values():
+            pod.start("--roles", roles)
+        # The token that was copied, from any of them.
+        assert pods["api"][0].found_company().get("/tasks").status == 200
+        assert all(pod.cli("keys", "check").returncode == 0 for pod, _, _ in pods.values())
+        assert [pod.stop() for pod, _, _ in pods.values()] == [0, 0, 0]
+
+
+def pod_of(name: str) -> tuple[str, str]:
+    """What its init container runs, and its roles."""
+    manifest = (Path(__file__).parents[3] / _KUBERNETES / f"{name}.yaml").read_text()
+    (copying,) = re.findall(r'command: \[sh, -c, "(umask .+)"\]', manifest)
+    (roles,) = re.findall(r'args: \[run, --roles, "(.+)"\]', manifest)
+    return copying, roles
+
+
+def in_bash(script: str) -> None:
+    """With our program as `novapulse`."""
+    done = subprocess.run(
+        ["bash", "-euc", script],
+        env={**os.environ, "PATH": f"{PROGRAM.parent}:{os.environ['PATH']}"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=START_SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

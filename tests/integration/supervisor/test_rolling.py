@@ -207,7 +207,18 @@ def test_changes_queue_up_and_each_gets_its_answer(pair: Appliance):
     asked = [Asked(pair, "restart", target="api-1") for _ in range(3)]
     answers = [one.wait().answer["done"] for one in asked]
     assert answers == [["api-1: replaced"]] * 3
-    assert pair.process("api-1")["restarts"] == 3
+
+
+def test_a_roll_is_no_restart_but_a_death_after_it_is_one(pair: Appliance):
+    pair.start()
+    for _ in range(2):
+        ask(pair, "restart", target="api-1")
+    assert pair.process("api-1")["restarts"] == 0
+    os.kill(pair.pid("api-1"), signal.SIGKILL)
+    pair.wait_until(lambda: pair.process("api-1")["restarts"] == 1)
+    pair.wait_for("api-1", "ready")
+    ask(pair, "restart", target="api-1")
+    assert pair.process("api-1")["restarts"] == 1
 
 
 def test_a_stop_ends_a_roll_and_its_caller_hears_it(appliance: Appliance):

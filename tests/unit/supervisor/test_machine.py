@@ -18,6 +18,7 @@ from supervisor.machine import (
     NeedsMet,
     Paused,
     Refused,
+    RestartAsked,
     RetireAsked,
     Signal,
     Slot,
@@ -105,6 +106,19 @@ def test_a_child_that_is_not_ready_in_time_is_replaced():
     life.feed(Exited(-9, "killed by SIGKILL"))
     assert life.state is State.BACKOFF
     assert life.slot.reason == "not ready within 30.0 s, killed by SIGKILL"
+
+
+def test_only_an_end_that_nobody_asked_for_is_a_fall(ready: Life):
+    assert ready.feed(RestartAsked(), Exited(0, "exit 0"))[-1] == Spawn()
+    assert not ready.slot.fell
+    ready.feed(BecameReady(), StopAsked(), Exited(0, "exit 0"), StartAsked())
+    assert (ready.state, ready.slot.fell) == (State.STARTING, False)
+    ready.feed(BecameReady(), Exited(0, "exit 0"))
+    assert (ready.state, ready.slot.fell) == (State.BACKOFF, True)
+    assert ready.feed(Tick(), at=60) == (Spawn(),)
+    assert ready.slot.fell
+    ready.feed(BecameReady(), RestartAsked(), Exited(0, "exit 0"))
+    assert not ready.slot.fell
 
 
 def test_five_missed_beats_make_a_child_unhealthy(ready: Life):
