@@ -28,7 +28,15 @@ from novapulse.core.jobs.intake import Intake
 from novapulse.core.jobs.kinds import Pool, Queue, hueys
 from novapulse.core.jobs.ledger import Ledger
 from novapulse.core.jobs.rows import JobRow, open_payload
-from novapulse.core.jobs.states import Cancelled, GiveUp, Outcome, Snooze, State, outcome_of
+from novapulse.core.jobs.states import (
+    CLAIMABLE_STATES,
+    Cancelled,
+    GiveUp,
+    Outcome,
+    Snooze,
+    State,
+    outcome_of,
+)
 from novapulse.core.tasks import begin, end_all
 from novapulse.core.telemetry import tracing
 
@@ -267,6 +275,8 @@ class Worker:
             await self._write_batch(batch)
             self._unwritten -= len(batch)
             self._start_ready()
+            if any(outcome.state in CLAIMABLE_STATES for _, outcome in batch):
+                self._ear.ring()  # a look from before the write does not tell when they are due
         if (writer := asyncio.current_task()) is not None:
             self._writers.discard(writer)  # now, as a lane does
 

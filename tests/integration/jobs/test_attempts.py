@@ -12,6 +12,7 @@ import pytest
 from pymongo.errors import OperationFailure
 
 from novapulse.core import errors
+from novapulse.core.jobs import bell, intake, ledger
 from novapulse.core.jobs.backoff import Exponential, Fixed
 from novapulse.core.jobs.context import JobContext
 from novapulse.core.jobs.kinds import Pool, Priority
@@ -53,6 +54,29 @@ async def test_a_worker_that_can_not_renew_its_leases_ends(
     running = asyncio.create_task(engine.worker().run(drain_seconds=0))
     with pytest.raises(OperationFailure, match="interrupted"):
         await asyncio.wait_for(running, 20)
+
+
+async def test_a_failure_that_is_written_late_is_tried_again_in_time(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker has looked for what is due meanwhile, and would rest until it looks again."""
+    for module in (ledger, intake):
+        monkeypatch.setattr(module, "GLANCE_SECONDS", 60.0)
+    monkeypatch.setattr(bell, "_lonely_seconds", lambda: 60.0)
+    finish = Ledger.finish
+
+    async def finish_late(self: Ledger, ended: Any) -> None:
+        await asyncio.sleep(0.3)
+        await finish(self, ended)
+
+    monkeypatch.setattr(Ledger, "finish", finish_late)
+
+    async def fail(ctx: JobContext) -> None:
+        raise ValueError
+
+    with declared(fail, attempts=3, backoff=Fixed(seconds=0.1, jitter=0.0)) as kind:
+        async with engine.working():
+            await engine.until_state(await engine.add_one(kind), "dead")
 
 
 async def test_retries_wait_as_their_backoff_says_and_then_the_job_is_dead(
