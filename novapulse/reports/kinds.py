@@ -84,7 +84,7 @@ KINDS: dict[ReportKind, Kind] = {
     ),
     ReportKind.USAGE: Kind(
         "Use by day",
-        Scope.COMPANY_READ,
+        Scope.COMPANY_STATS,
         "activity",
         Chart(
             "Events by day",
