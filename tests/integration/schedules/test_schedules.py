@@ -94,6 +94,19 @@ async def test_a_schedule_asks_for_its_report_once_when_it_is_due(
     assert after["lastReportId"] == report["id"]
 
 
+async def test_a_scheduled_report_on_use_has_the_days_of_its_plan(
+    api: Api, admin: Person, clock: Clock
+) -> None:
+    await schedule(admin, kind="usage")
+    await run_at(api, clock, datetime(2026, 11, 24, 6, 30, tzinfo=UTC))
+    (report,) = await reports_of(admin)
+    assert report["params"] == {
+        "from": "2026-11-16T23:00:00.000Z",
+        "to": "2026-11-23T23:00:00.000Z",
+        "timeZone": "Europe/Berlin",
+    }
+
+
 async def test_missed_runs_are_made_up_for_by_one(api: Api, admin: Person, clock: Clock) -> None:
     await schedule(admin, plan={"frequency": "daily"}, window="all", params={"status": "done"})
     for _ in range(2):
