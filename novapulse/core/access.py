@@ -29,6 +29,7 @@ class Scope(StrEnum):
     COMPANIES_READ = "companies:read"
     COMPANIES_WRITE = "companies:write"
     COMPANY_READ = "company:read"
+    COMPANY_STATS = "company:stats"
     COMPANY_WRITE = "company:write"
     USERS_READ = "users:read"
     USERS_WRITE = "users:write"
@@ -80,7 +81,8 @@ TABLE: dict[Scope, Row] = {
     Scope.API_TOKENS: (_OWN, _OWN, _OWN, _OWN),
     Scope.COMPANIES_READ: (_ALL, _NO, _NO, _NO),
     Scope.COMPANIES_WRITE: (_ALL, _NO, _NO, _NO),
-    Scope.COMPANY_READ: (_HEADER, _ALL, _ALL, _NO),
+    Scope.COMPANY_READ: (_HEADER, _ALL, _ALL, _ALL),
+    Scope.COMPANY_STATS: (_HEADER, _ALL, _ALL, _NO),
     Scope.COMPANY_WRITE: (_HEADER, _ALL, _NO, _NO),
     Scope.USERS_READ: (_HEADER, _ALL, _ALL, _OWN),
     Scope.USERS_WRITE: (_HEADER, _ALL, _LED, _OWN),

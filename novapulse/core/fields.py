@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
@@ -15,6 +16,7 @@ NO_NUL = r"^[^\x00]*$"
 ObjectId = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{24}(?!\n)$")]
 Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 Description = Annotated[str, msgspec.Meta(max_length=10_000, pattern=NO_NUL)]
+TimeZone = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_+/-]+(?!\n)$", max_length=64)]
 Members = Annotated[tuple[ObjectId, ...], msgspec.Meta(max_length=500)]
 
 
@@ -24,6 +26,14 @@ def in_utc(moment: datetime, path: str) -> datetime:
         return to_utc(moment)
     except OverflowError as error:
         raise Invalid.field(path, "must lie between the years 1 and 9999 in UTC") from error
+
+
+def zone_of(name: str, path: str) -> ZoneInfo:
+    """Raises Invalid for a time zone that this machine does not know."""
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise Invalid.field(path, "there is no such time zone") from error
 
 
 def without_repeats(ids: Sequence[str]) -> tuple[str, ...]:

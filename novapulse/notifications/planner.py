@@ -39,8 +39,9 @@ class People:
             users = self.admins if story.to_admins else self.members
             ids = users if story.to_admins else story.user_ids
             for user_id in ids:
-                if user_id in users:
-                    found.setdefault(user_id, (story, users[user_id]))
+                user = users.get(user_id)
+                if user is not None and story.is_for(user):
+                    found.setdefault(user_id, (story, user))
         found.pop(actor_of(event), None)
         return list(found.values())
 

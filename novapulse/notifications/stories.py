@@ -9,7 +9,9 @@ from typing import Any
 
 import msgspec
 
+from novapulse.core.access import Grant, Scope, cell
 from novapulse.core.events import EventRow
+from novapulse.identity.model import User
 from novapulse.notifications.model import NotificationType as Type
 from novapulse.notifications.model import Text
 
@@ -21,13 +23,22 @@ class Story(msgspec.Struct, frozen=True, kw_only=True):
     """One text for some users, or for the company's administrators.
 
     `mail` names the template that goes to each of them as well, with `data`.
+    With `parties` it is of a task that is theirs: nobody else hears of it who
+    may not read every task.
     """
 
     text: Text
     user_ids: tuple[str, ...] = ()
     to_admins: bool = False
+    parties: tuple[str, ...] | None = None
     mail: str | None = None
     data: dict[str, Any] = {}
+
+    def is_for(self, user: User) -> bool:
+        """Whether the user may see what it tells of."""
+        if self.parties is None or user.id in self.parties:
+            return True
+        return cell(Scope.TASKS_READ, user.role) is Grant.ALL
 
 
 def stories_of(event: EventRow) -> list[Story]:
@@ -82,9 +93,11 @@ def _commented(event: EventRow) -> Iterator[Story]:
     mention = Text(
         type=Type.MENTION, title=f"You were mentioned in “{title}”", body=body, link=link
     )
-    yield Story(text=mention, user_ids=_ids(comment, "mentions"))
+    parties = _ids(task, "assigneeId", "createdBy")
+    # Anybody of the company can be named in a comment.
+    yield Story(text=mention, user_ids=_ids(comment, "mentions"), parties=parties)
     text = Text(type=Type.COMMENT, title=f"New comment on “{title}”", body=body, link=link)
-    yield Story(text=text, user_ids=_ids(task, "assigneeId", "createdBy"))
+    yield Story(text=text, user_ids=parties)
 
 
 def _completed(event: EventRow) -> Iterator[Story]:

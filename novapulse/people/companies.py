@@ -43,7 +43,7 @@ async def change_own_company(
 
 async def company_stats(ctx: Context) -> CompanyStats:
     """How many members, tasks, open invites and webhooks the company has."""
-    ctx.require(Scope.COMPANY_READ)
+    ctx.require(Scope.COMPANY_STATS)
     session = ctx.read()
     company = OwnCompanyStore(session)
     return CompanyStats(

@@ -35,7 +35,7 @@ async def change_own_company(ctx: Context, body: ChangeOwnCompany, if_match: int
     return await companies.change_own_company(ctx, body, if_version=if_match)
 
 
-@routes.add("GET", "/company/stats", scope=Scope.COMPANY_READ)
+@routes.add("GET", "/company/stats", scope=Scope.COMPANY_STATS)
 async def company_stats(ctx: Context) -> CompanyStats:
     """Count the own company's members, tasks, open invites and webhooks."""
     return await companies.company_stats(ctx)

@@ -102,6 +102,12 @@ async def page_of_accounts(db: Database, query: AccountQuery) -> list[AccountVie
     return [from_document(document, AccountView) for document in found]
 
 
+async def find_operator(source: RowSource, user_id: str) -> User | None:
+    """The operator of this id; operators are at no company."""
+    where = {"_id": user_id, **present(role=Role.SUPER_ADMIN)}
+    return find_as(await source.platform(USERS).find_one(where), User)
+
+
 async def has_other_operator(source: RowSource, user_id: str) -> bool:
     """Whether an active operator besides this one is left."""
     where = {**present(role=Role.SUPER_ADMIN, status="active"), "_id": {"$ne": user_id}}

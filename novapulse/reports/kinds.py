@@ -10,12 +10,15 @@ from novapulse.core.sources import SOURCES, Cells, Row, Selection, plain_cells
 from novapulse.reports import summaries
 from novapulse.reports.charts import Chart
 from novapulse.reports.model import ReportKind
-from novapulse.reports.summaries import Material
+from novapulse.reports.summaries import DaySelection, Material
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """`source` is whose rows are listed, or whose query chooses what `summary` reads."""
+    """`source` is whose rows are listed, or whose query chooses what `summary` reads.
+
+    `query` is asked instead of the source's: it has more that the summary goes by.
+    """
 
     title: str
     scope: Scope
@@ -23,6 +26,7 @@ class Kind:
     chart: Chart
     columns: tuple[str, ...] = ()
     summary: Callable[[Material], AsyncIterator[list[Row]]] | None = None
+    query: type[Selection] | None = None
 
     def table(self, material: Material) -> "Table":
         """Columns, cells and rows of one report."""
@@ -84,7 +88,7 @@ KINDS: dict[ReportKind, Kind] = {
     ),
     ReportKind.USAGE: Kind(
         "Use by day",
-        Scope.COMPANY_READ,
+        Scope.COMPANY_STATS,
         "activity",
         Chart(
             "Events by day",
@@ -94,6 +98,7 @@ KINDS: dict[ReportKind, Kind] = {
         ),
         summaries.DAY_COLUMNS,
         summaries.days,
+        DaySelection,
     ),
 }
 
@@ -101,9 +106,9 @@ KINDS: dict[ReportKind, Kind] = {
 def selection_of(kind: ReportKind, params: dict[str, object]) -> Selection:
     """The params as the kind's query; raises Invalid with paths below `params`."""
     try:
-        chosen = wire.convert(params, SOURCES[KINDS[kind].source].query)
+        chosen = wire.convert(params, KINDS[kind].query or SOURCES[KINDS[kind].source].query)
         chosen.span()
-        if kind is ReportKind.USAGE:
+        if isinstance(chosen, DaySelection):
             summaries.check_days(chosen)
     except Invalid as error:
         found = tuple(FieldError(f"params.{one.path}", one.message) for one in error.errors)

@@ -7,12 +7,14 @@ that are asked for, not with the rows that are counted.
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
 
 import msgspec
 
 from novapulse.core.context import Context
 from novapulse.core.errors import Invalid
+from novapulse.core.fields import TimeZone, zone_of
 from novapulse.core.sources import SOURCES, Row, Selection, View
 
 TASK_COLUMNS = ("group", "value", "label", "tasks")
@@ -121,6 +123,16 @@ def _person(row: Row) -> Row:
     return {**person, "userId": row["id"], "lastActiveAt": None}
 
 
+class DaySelection(Selection, frozen=True, kw_only=True):
+    """`time_zone` is where days begin and end: UTC unless told."""
+
+    time_zone: TimeZone | None = None
+
+    def zone(self) -> ZoneInfo:
+        """Raises Invalid for one that this machine does not know."""
+        return zone_of(self.time_zone or "UTC", "timeZone")
+
+
 @dataclass(slots=True)
 class _Day:
     """Rows come in the order of time: who was active is remembered for one day only."""
@@ -138,15 +150,17 @@ class _Day:
 
 
 async def days(material: Material) -> AsyncIterator[list[Row]]:
-    """How much the company did on each day (UTC); days without anything have their row, too."""
-    since, until = span_of_days(material.chosen, material.asked_at)
-    chosen = msgspec.structs.replace(material.chosen, since=since, until=until)
-    asked = replace(material, chosen=chosen)
-    table = {name: _empty_day(name) for name in _names(since, until)}
+    """How much the company did on each day; days without anything have their row, too."""
+    chosen = material.chosen
+    assert isinstance(chosen, DaySelection)  # noqa: S101  # the kind's query
+    zone = chosen.zone()
+    since, until = span_of_days(chosen, material.asked_at)
+    asked = replace(material, chosen=msgspec.structs.replace(chosen, since=since, until=until))
+    table = {name: _empty_day(name) for name in names_of_days(since, until, zone)}
     today = _Day()
     async for rows in asked.batches("activity"):
         for row in rows:
-            day = table[_day(row["createdAt"])]
+            day = table[_day(row["createdAt"].astimezone(zone))]
             day["events"] += 1
             day["tasksCreated"] += row["action"] == "task.created"
             day["tasksCompleted"] += row["action"] == "task.completed"
@@ -154,30 +168,48 @@ async def days(material: Material) -> AsyncIterator[list[Row]]:
                 today.note(day, row["actor"])
     async for rows in asked.batches("deliveries"):
         for row in rows:
-            day = table[_day(row["createdAt"])]
+            day = table[_day(row["createdAt"].astimezone(zone))]
             day["deliveries"] += 1
             day["delivered"] += row["state"] == "delivered"
     yield list(table.values())
 
 
-def check_days(chosen: Selection) -> None:
-    """Raises Invalid for a span with more days than are shown."""
+def check_days(chosen: DaySelection) -> None:
+    """Raises Invalid for a span with more days than are shown, or no zone to count them in."""
+    chosen.zone()
     since, until = chosen.moment("since"), chosen.moment("until")
     if since is not None and until is not None and until - since > timedelta(days=MAX_DAYS):
         raise Invalid.field("from", f"lies more than {MAX_DAYS} days before to")
 
 
-def span_of_days(chosen: Selection, now: datetime) -> tuple[datetime, datetime]:
-    """What is asked for, or the thirty days before its end; never more than a year."""
+def span_of_days(chosen: DaySelection, now: datetime) -> tuple[datetime, datetime]:
+    """What is asked for, or the thirty days that its end is in the last of; at most a year.
+
+    A beginning that nobody chose is that of a day, so that its row is of all of it.
+    """
     until = chosen.moment("until") or now
-    since = chosen.moment("since") or until - timedelta(days=_DEFAULT_DAYS)
-    return max(since, until - timedelta(days=MAX_DAYS)), until
+    since = chosen.moment("since")
+    if since is None:
+        return _start_of(_DEFAULT_DAYS, until, chosen.zone()), until
+    if until - since > timedelta(days=MAX_DAYS):
+        return _start_of(MAX_DAYS, until, chosen.zone()), until
+    return since, until
 
 
-def _names(since: datetime, until: datetime) -> list[str]:
-    last = until - timedelta(milliseconds=1)
-    number = (last.date() - since.date()).days + 1
-    return [(since.date() + timedelta(days=ahead)).isoformat() for ahead in range(number)]
+def names_of_days(since: datetime, until: datetime, zone: ZoneInfo) -> list[str]:
+    """Every day of the zone that has a moment from `since` on and before `until`."""
+    first, last = since.astimezone(zone).date(), _last_day(until, zone)
+    return [(first + timedelta(days=ahead)).isoformat() for ahead in range((last - first).days + 1)]
+
+
+def _start_of(days: int, until: datetime, zone: ZoneInfo) -> datetime:
+    """When the first of so many days began."""
+    first = _last_day(until, zone) - timedelta(days=days - 1)
+    return datetime.combine(first, time(), zone).astimezone(UTC)
+
+
+def _last_day(until: datetime, zone: ZoneInfo) -> date:
+    return (until - timedelta(milliseconds=1)).astimezone(zone).date()
 
 
 def _empty_day(name: str) -> Row:

@@ -3,21 +3,20 @@
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from typing import Annotated, Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from novapulse.core import errors, paging
-from novapulse.core.errors import Invalid
 from novapulse.core.events import Event, event
+from novapulse.core.fields import TimeZone, zone_of
 from novapulse.identity.model import Command, Name
 from novapulse.people.model import Cursor, Limit
 from novapulse.reports.model import ReportFormat, ReportKind
 
 MAX_SCHEDULES = 50
 _AT = Annotated[str, msgspec.Meta(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9](?!\n)$")]
-_Zone = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_+/-]+(?!\n)$", max_length=64)]
 _Weekday = Annotated[int, msgspec.Meta(ge=1, le=7)]
 _MonthDay = Annotated[int, msgspec.Meta(ge=1, le=28)]
 
@@ -45,16 +44,13 @@ class Plan(Command, frozen=True, kw_only=True):
 
     frequency: Frequency
     at: _AT = "06:00"
-    time_zone: _Zone = "UTC"
+    time_zone: TimeZone = "UTC"
     weekday: _Weekday = 1
     day: _MonthDay = 1
 
     def zone(self) -> ZoneInfo:
         """Raises Invalid for one that this machine does not know."""
-        try:
-            return ZoneInfo(self.time_zone)
-        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-            raise Invalid.field("plan.timeZone", "there is no such time zone") from error
+        return zone_of(self.time_zone, "plan.timeZone")
 
     def next_after(self, moment: datetime) -> datetime:
         """The first time in UTC that lies after `moment`."""
@@ -137,10 +133,13 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     def params_at(self, due_at: datetime) -> dict[str, Any]:
         """A report's params for the run that was due then."""
+        params = self.params
+        if self.kind is ReportKind.USAGE:  # its days are those that the period is made of
+            params = {"timeZone": self.plan.time_zone, **params}
         if self.window is Window.ALL:
-            return self.params
+            return params
         start, end = self.plan.period_before(due_at)
-        return {**self.params, "from": start, "to": end}
+        return {**params, "from": start, "to": end}
 
 
 @event("schedule.created", is_public=False)

@@ -7,13 +7,14 @@ import msgspec
 import structlog
 
 from novapulse.core import paging
-from novapulse.core.access import SYSTEM, Principal, Scope
-from novapulse.core.context import Context, Runtime
+from novapulse.core.access import SYSTEM, Principal, Role, Scope
+from novapulse.core.context import Context, Runtime, Transaction
 from novapulse.core.documents import changed_fields, given_fields, new_object_id
 from novapulse.core.errors import Error, TransientConflict, Unavailable, VersionConflict
 from novapulse.core.ids import new_id
 from novapulse.core.paging import Listing
-from novapulse.people.store import MemberStore
+from novapulse.identity.model import User
+from novapulse.people.store import MemberStore, OwnCompanyStore, find_operator
 from novapulse.reports import service as reports
 from novapulse.reports.kinds import KINDS, selection_of
 from novapulse.reports.model import NewReport, TooManyReports
@@ -150,43 +151,61 @@ async def start_due(runtime: Runtime, *, limit: int = 50) -> int:
 
 
 async def _start(ctx: Context, schedule_id: str) -> None:
-    """One run and the next one's time, together or not at all."""
+    """One run and the next one's time, together or not at all.
+
+    A suspended company gets no reports, which nobody there could read; its
+    schedules go on when it is resumed.
+    """
     async with ctx.transaction() as tx:
-        store = ScheduleStore(tx)
-        schedule = await store.get(schedule_id)
-        due_at, now = schedule.next_run_at, ctx.now()
-        if due_at is None or due_at > now:
+        store, now = ScheduleStore(tx), ctx.now()
+        schedule = await store.find(schedule_id)
+        if schedule is None or schedule.next_run_at is None or schedule.next_run_at > now:
             return
-        owner = await MemberStore(tx).get(schedule.owner_id)
-        if owner.status != "active":
-            await _stop(ctx, schedule_id, reason="Its owner's account is disabled")
-            return
-        principal = Principal(user_id=owner.id, role=owner.role, company_id=ctx.company_id)
-        command = NewReport(
-            kind=schedule.kind, format=schedule.format, params=schedule.params_at(due_at)
-        )
         after = msgspec.structs.replace(
-            schedule,
-            next_run_at=schedule.plan.next_after(now),
-            last_run_at=now,
-            version=schedule.version + 1,
-            error=None,
+            schedule, next_run_at=schedule.plan.next_after(now), version=schedule.version + 1
         )
-        try:
-            report = await reports.request_as(
-                ctx, principal, command=command, schedule_id=schedule.id
-            )
-            after = msgspec.structs.replace(after, last_report_id=report.id)
-        except TooManyReports as error:  # the next run may find room
-            after = msgspec.structs.replace(after, error=error.detail)
+        if (await OwnCompanyStore(tx).get()).status == "active":
+            owner = await _owner(tx, schedule)
+            if owner.status != "active":
+                await _stop(ctx, schedule_id, reason="Its owner's account is disabled")
+                return
+            after = await _run(ctx, after, owner=owner, due_at=schedule.next_run_at)
         await store.replace(after, if_version=schedule.version)
+
+
+async def _owner(tx: Transaction, schedule: Schedule) -> User:
+    """A member of the company, or an operator who acted on it; raises NotFound."""
+    operator = await find_operator(tx, schedule.owner_id)
+    return operator or await MemberStore(tx).get(schedule.owner_id)
+
+
+async def _run(ctx: Context, schedule: Schedule, *, owner: User, due_at: datetime) -> Schedule:
+    """Ask for the report of the run that was due then; the schedule, with what came of it."""
+    principal = Principal(
+        user_id=owner.id,
+        role=owner.role,
+        company_id=ctx.company_id,
+        is_operator=owner.role is Role.SUPER_ADMIN,
+    )
+    command = NewReport(
+        kind=schedule.kind, format=schedule.format, params=schedule.params_at(due_at)
+    )
+    try:
+        report = await reports.request_as(ctx, principal, command=command, schedule_id=schedule.id)
+    except TooManyReports as error:  # the next run may find room
+        return msgspec.structs.replace(schedule, last_run_at=ctx.now(), error=error.detail)
+    return msgspec.structs.replace(
+        schedule, last_run_at=ctx.now(), last_report_id=report.id, error=None
+    )
 
 
 async def _stop(ctx: Context, schedule_id: str, *, reason: str) -> None:
     """It would fail the same way each time: its owner has to look at it."""
     async with ctx.transaction() as tx:
         store = ScheduleStore(tx)
-        schedule = await store.get(schedule_id)
+        schedule = await store.find(schedule_id)
+        if schedule is None:  # deleted meanwhile
+            return
         stopped = msgspec.structs.replace(
             schedule,
             is_active=False,

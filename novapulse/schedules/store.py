@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from novapulse.core import paging
-from novapulse.core.documents import from_document, to_document
+from novapulse.core.documents import find_as, from_document, to_document
 from novapulse.core.errors import NotFound, VersionConflict
 from novapulse.core.mongo import Database, TenantSession
 from novapulse.people.store import present
@@ -36,12 +36,15 @@ class ScheduleStore:
     async def insert(self, schedule: Schedule) -> None:
         await self._rows.insert(to_document(schedule))
 
+    async def find(self, schedule_id: str) -> Schedule | None:
+        return find_as(await self._rows.find_one({"_id": schedule_id, **self._own}), Schedule)
+
     async def get(self, schedule_id: str) -> Schedule:
         """Raises NotFound."""
-        document = await self._rows.find_one({"_id": schedule_id, **self._own})
-        if document is None:
+        schedule = await self.find(schedule_id)
+        if schedule is None:
             raise NotFound("There is no such report schedule")
-        return from_document(document, Schedule)
+        return schedule
 
     async def page(self, query: ScheduleQuery) -> list[Schedule]:
         """One more than the page holds, when there are more; newest first."""

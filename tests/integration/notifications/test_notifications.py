@@ -120,14 +120,26 @@ async def test_a_comment_is_told_to_those_it_concerns_and_a_mention_to_whom_it_n
     team: Team,
 ) -> None:
     task = await team.task(assigneeId=team.ben.id)
-    body = {"body": f"Look, @{team.cleo.email} and @{team.ann.id}"}
+    manager = await team.api.add_member(team.company_id, Role.MANAGER)
+    body = {"body": f"Look, @{manager.email} and @{team.ann.id}"}
     answer = await team.ben.post(f"/tasks/{task['id']}/comments", body)
     assert answer.status == 201, answer.body
     await team.pump()
-    assert await told(team.cleo) == [("mention", "You were mentioned in “Ship it”")]
+    assert await told(manager) == [("mention", "You were mentioned in “Ship it”")]
     # Ann made the task and is mentioned: once is enough.
     assert await told(team.ann) == [("mention", "You were mentioned in “Ship it”")]
     assert [type_ for type_, _ in await told(team.ben)] == ["assignment"]
+
+
+async def test_a_mention_tells_nobody_of_a_task_that_they_may_not_see(team: Team) -> None:
+    task = await team.task(assigneeId=team.ben.id)
+    path = f"/tasks/{task['id']}"
+    said = await team.ann.post(f"{path}/comments", {"body": f"@{team.cleo.id} @{team.ben.id}"})
+    assert said.json()["mentions"] == [team.cleo.id, team.ben.id]
+    await team.pump()
+    assert (await team.cleo.get(path)).status == 404
+    assert await told(team.cleo) == []
+    assert [type_ for type_, _ in await told(team.ben)] == ["assignment", "mention"]
 
 
 async def test_who_made_a_task_hears_when_it_is_done(team: Team) -> None:

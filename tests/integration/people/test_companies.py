@@ -35,6 +35,16 @@ async def test_a_company_can_require_the_second_factor_of_everybody(api: Api) ->
     assert (await user.get("/auth/mfa")).status == 200
 
 
+async def test_everybody_reads_the_own_company_and_leaders_its_numbers(api: Api) -> None:
+    admin = await api.found_company()
+    user = await api.add_member(str(admin.company_id))
+    answer = await user.get("/company")
+    assert (answer.status, answer.json()["id"]) == (200, admin.company_id)
+    assert answer.json() == (await admin.get("/company")).json()
+    assert (await user.get("/company/stats")).status == 403
+    assert (await user.patch("/company", {"name": "Mine"})).status == 403
+
+
 async def test_the_numbers_are_those_of_the_own_company(api: Api) -> None:
     admin = await api.found_company()
     await api.found_company()

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from novapulse.core.access import Role
+from novapulse.core.clock import rfc3339
 from novapulse.core.documents import new_object_id
 from tests.support.api import Api, Person
 from tests.support.reports import ask_for, content, download, made, making, of_csv, of_ndjson, read
@@ -207,6 +208,36 @@ async def test_use_is_told_by_day(office: Office, form: str) -> None:
     today = (await rows_of(office, "usage", form))[-1]
     assert int(today["events"]) > 0
     assert int(today["activePeople"]) == 3
+
+
+@pytest.mark.parametrize("form", FORMATS)
+async def test_use_is_told_by_the_days_of_a_zone_also_when_clocks_change(
+    office: Office, form: str
+) -> None:
+    """The week before summer time has 167 hours in Berlin, and seven days."""
+    admin = await office.api.found_company()
+    begin, end = datetime(2026, 3, 22, 23, tzinfo=UTC), datetime(2026, 3, 29, 22, tzinfo=UTC)
+    tick = timedelta(milliseconds=1)
+    night = datetime(2026, 3, 28, 23, tzinfo=UTC)
+    moments = (begin - tick, begin, night - tick, night, end - tick, end)
+    deliveries = [
+        {
+            "_id": new_object_id(),
+            "companyId": admin.company_id,
+            "webhookId": admin.id,
+            "eventId": new_object_id(),
+            "replay": 0,
+            "state": "delivered",
+            "createdAt": moment,
+        }
+        for moment in moments
+    ]
+    await office.api.runtime.db.platform("webhook_deliveries").insert_many(deliveries)
+    span = {"from": rfc3339(begin), "to": rfc3339(end), "timeZone": "Europe/Berlin"}
+    report = await made(admin, "usage", form, **span)
+    rows = READ[form](await content(admin, report["id"]))
+    assert [row["day"] for row in rows] == [f"2026-03-{day}" for day in range(23, 30)]
+    assert [int(row["deliveries"]) for row in rows] == [1, 0, 0, 0, 0, 1, 2]
 
 
 async def test_a_page_has_a_chart_that_counts_the_table(office: Office) -> None:

@@ -7,9 +7,13 @@ from typing import Any
 import pytest
 
 from novapulse.core.access import Role
+from novapulse.core.errors import Forbidden
+from novapulse.schedules import service
 from novapulse.schedules.service import start_due
+from novapulse.schedules.store import due_schedules
 from tests.support.api import Api, Person, open_api
 from tests.support.reports import ask_for, read
+from tests.support.routes import acting_on, add_operator
 from tests.support.stores import RunningStores
 
 MONDAY = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -90,6 +94,19 @@ async def test_a_schedule_asks_for_its_report_once_when_it_is_due(
     assert after["lastReportId"] == report["id"]
 
 
+async def test_a_scheduled_report_on_use_has_the_days_of_its_plan(
+    api: Api, admin: Person, clock: Clock
+) -> None:
+    await schedule(admin, kind="usage")
+    await run_at(api, clock, datetime(2026, 11, 24, 6, 30, tzinfo=UTC))
+    (report,) = await reports_of(admin)
+    assert report["params"] == {
+        "from": "2026-11-16T23:00:00.000Z",
+        "to": "2026-11-23T23:00:00.000Z",
+        "timeZone": "Europe/Berlin",
+    }
+
+
 async def test_missed_runs_are_made_up_for_by_one(api: Api, admin: Person, clock: Clock) -> None:
     await schedule(admin, plan={"frequency": "daily"}, window="all", params={"status": "done"})
     for _ in range(2):
@@ -125,6 +142,72 @@ async def test_a_schedule_of_somebody_who_left_stops(api: Api, admin: Person, cl
     stopped = (await admin.get(f"/report-schedules/{plan['id']}")).json()
     assert stopped["error"] == "Its owner's account is disabled"
     assert await reports_of(admin) == []
+
+
+async def test_a_suspended_company_gets_no_reports_until_it_is_resumed(
+    api: Api, admin: Person, clock: Clock
+) -> None:
+    plan = await schedule(admin, plan={"frequency": "daily"})
+    operator = await add_operator(api)
+    company = f"/companies/{admin.company_id}"
+    assert (await operator.patch(company, {"status": "suspended"})).status == 200
+    assert await run_at(api, clock, MONDAY + timedelta(days=1)) == 1
+    assert await api.rows("reports", companyId=admin.company_id) == []
+    (waiting,) = await api.rows("report_schedules", _id=plan["id"])
+    assert (waiting["isActive"], waiting["error"], waiting["lastRunAt"]) == (True, None, None)
+    assert waiting["nextRunAt"] == datetime(2026, 11, 25, 6, tzinfo=UTC)
+    assert (await operator.patch(company, {"status": "active"})).status == 200
+    await run_at(api, clock, MONDAY + timedelta(days=2))
+    (report,) = await api.rows("reports", companyId=admin.company_id)
+    assert report["params"]["from"] == "2026-11-24T00:00:00.000Z"
+
+
+async def test_an_operators_schedule_runs_for_the_company_that_it_was_made_on(
+    api: Api, admin: Person, clock: Clock
+) -> None:
+    operator = acting_on(await add_operator(api), str(admin.company_id))
+    plan = await schedule(operator, kind="audit", plan={"frequency": "daily"})
+    for day in (1, 2):
+        await run_at(api, clock, MONDAY + timedelta(days=day))
+    after = (await admin.get(f"/report-schedules/{plan['id']}")).json()
+    assert (after["isActive"], after["error"]) == (True, None)
+    reports = await reports_of(admin)
+    assert [one["ownerId"] for one in reports] == [operator.id] * 2
+    users = api.runtime.db.platform("users")
+    await users.update_one({"_id": operator.id}, {"$set": {"status": "disabled"}})
+    await run_at(api, clock, MONDAY + timedelta(days=3))
+    stopped = (await admin.get(f"/report-schedules/{plan['id']}")).json()
+    assert stopped["error"] == "Its owner's account is disabled"
+
+
+async def test_a_schedule_that_is_deleted_while_it_is_started_harms_nobody(
+    api: Api, admin: Person, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone, stays = [await schedule(admin, plan={"frequency": "daily"}) for _ in range(2)]
+
+    async def deleted_meanwhile(*args: Any, **named: Any) -> list[tuple[str, str]]:
+        due = await due_schedules(*args, **named)
+        await api.runtime.db.platform("report_schedules").delete_one({"_id": gone["id"]})
+        return due
+
+    monkeypatch.setattr(service, "due_schedules", deleted_meanwhile)
+    assert await run_at(api, clock, MONDAY + timedelta(days=1)) == 2
+    (report,) = await reports_of(admin)
+    assert report["scheduleId"] == stays["id"]
+
+
+async def test_a_schedule_that_is_deleted_while_its_run_fails_harms_nobody(
+    api: Api, admin: Person, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = await schedule(admin, plan={"frequency": "daily"})
+
+    async def refused(*_: Any, **__: Any) -> None:
+        await api.runtime.db.platform("report_schedules").delete_one({"_id": plan["id"]})
+        raise Forbidden()
+
+    monkeypatch.setattr(service.reports, "request_as", refused)
+    assert await run_at(api, clock, MONDAY + timedelta(days=1)) == 1
+    assert await api.rows("events", type="schedule.stopped", resourceId=plan["id"]) == []
 
 
 async def test_a_full_queue_stops_nothing_for_good(api: Api, admin: Person, clock: Clock) -> None:

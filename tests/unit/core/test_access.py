@@ -13,6 +13,15 @@ def person(role: Role, company_id: str | None = "c1", **more: object) -> Princip
 # One row a scope: what company_admin, manager and user may do in their company.
 EXPECTED = {
     Scope.PROFILE: (Grant.OWN, Grant.OWN, Grant.OWN),
+    Scope.COMPANIES_READ: (None, None, None),
+    Scope.COMPANIES_WRITE: (None, None, None),
+    Scope.COMPANY_READ: (Grant.ALL, Grant.ALL, Grant.ALL),
+    Scope.COMPANY_STATS: (Grant.ALL, Grant.ALL, None),
+    Scope.COMPANY_WRITE: (Grant.ALL, None, None),
+    Scope.USERS_WRITE: (Grant.ALL, Grant.LED, Grant.OWN),
+    Scope.USERS_DISABLE: (Grant.ALL, Grant.LED, None),
+    Scope.USERS_ADMIN: (Grant.ALL, None, None),
+    Scope.INVITES_WRITE: (Grant.ALL, Grant.LED, None),
     Scope.TASKS_READ: (Grant.ALL, Grant.ALL, Grant.OWN),
     Scope.TASKS_WRITE: (Grant.ALL, Grant.ALL, Grant.OWN),
     Scope.TASKS_DELETE: (Grant.ALL, Grant.ALL, None),
@@ -22,7 +31,14 @@ EXPECTED = {
     Scope.DEPARTMENTS_WRITE: (Grant.ALL, None, None),
     Scope.WEBHOOKS_READ: (Grant.ALL, Grant.ALL, None),
     Scope.WEBHOOKS_WRITE: (Grant.ALL, None, None),
+    Scope.WORKFLOWS_READ: (Grant.ALL, Grant.ALL, Grant.ALL),
+    Scope.WORKFLOWS_WRITE: (Grant.ALL, Grant.ALL, None),
+    Scope.WORKFLOWS_RUN: (Grant.ALL, Grant.ALL, None),
+    Scope.REPORTS_READ: (Grant.ALL, Grant.OWN, Grant.OWN),
+    Scope.REPORTS_WRITE: (Grant.ALL, Grant.OWN, Grant.OWN),
+    Scope.AUDIT_READ: (Grant.ALL, None, None),
     Scope.QUEUE_READ: (Grant.OWN, None, None),
+    Scope.QUEUE_WRITE: (None, None, None),
     Scope.SYSTEM_READ: (None, None, None),
 }
 MEMBERS = (Role.COMPANY_ADMIN, Role.MANAGER, Role.USER)

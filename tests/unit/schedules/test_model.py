@@ -7,7 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from novapulse.core.errors import Invalid
-from novapulse.schedules.model import Frequency, Plan
+from novapulse.reports.kinds import selection_of
+from novapulse.reports.model import ReportFormat, ReportKind
+from novapulse.reports.summaries import DaySelection, names_of_days, span_of_days
+from novapulse.schedules.model import Frequency, Plan, Schedule, Window
 
 moments = st.integers(1_577_836_800, 2_208_988_800).map(  # of the years 2020 to 2039
     lambda seconds: datetime.fromtimestamp(seconds, UTC)
@@ -63,6 +66,35 @@ def test_a_period_is_whole_days_that_are_over(plan: Plan, moment: datetime) -> N
     days = {"daily": (1, 1), "weekly": (7, 7), "monthly": (28, 31)}[plan.frequency]
     first, last = (edge.astimezone(plan.zone()).date() for edge in (start, end))
     assert days[0] <= (last - first).days <= days[1]
+
+
+@given(plans, moments)
+def test_a_period_of_the_report_on_use_has_a_row_for_each_of_its_days(
+    plan: Plan, moment: datetime
+) -> None:
+    schedule = Schedule(
+        id="s",
+        name="Use",
+        kind=ReportKind.USAGE,
+        format=ReportFormat.CSV,
+        params={},
+        plan=plan,
+        window=Window.PERIOD,
+        is_active=True,
+        owner_id="u",
+        next_run_at=moment,
+        created_at=moment,
+        updated_at=moment,
+    )
+    chosen = selection_of(schedule.kind, schedule.params_at(moment))
+    assert isinstance(chosen, DaySelection)
+    start, end = span_of_days(chosen, moment)
+    assert (start, end) == plan.period_before(moment)
+    shown = names_of_days(start, end, chosen.zone())
+    first, last = (edge.astimezone(plan.zone()).date() for edge in (start, end))
+    assert (len(shown), shown[0]) == ((last - first).days, first.isoformat())
+    if plan.frequency is not Frequency.MONTHLY:
+        assert len(shown) == (7 if plan.frequency is Frequency.WEEKLY else 1)
 
 
 def test_periods_of_daily_runs_follow_each_other_without_a_gap() -> None:
