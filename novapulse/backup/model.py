@@ -82,6 +82,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         return sum(rows.documents for rows in self.collections)
 
     @property
+    def bytes(self) -> int:
+        """Of all rows, as they are before anything is compressed."""
+        return sum(rows.bytes for rows in self.collections)
+
+    @property
     def parts(self) -> dict[str, tuple[Rows, Part]]:
         return {part.name: (rows, part) for rows in self.collections for part in rows.parts}
 

@@ -17,8 +17,7 @@ from typing import BinaryIO
 import msgspec
 
 from novapulse.backup.model import Backup, Label
-from novapulse.core.errors import AlreadyRunning, NotFound, StorageFull, Unavailable
-from novapulse.core.room import is_low
+from novapulse.core.errors import AlreadyRunning, NotFound, Unavailable
 
 _NAME = re.compile(r"novapulse-(\d{8}T\d{6}Z)(-\d+)?\.(tar\.enc|tar)")
 _STAMP = "%Y%m%dT%H%M%SZ"
@@ -134,11 +133,6 @@ class Shelf:
             (self.directory / name).unlink(missing_ok=True)
             _label_path(self.directory / name).unlink(missing_ok=True)
         return gone
-
-    def require_room(self) -> None:
-        """Raises StorageFull before the disk is so full that the database would stop writing."""
-        if is_low(self.directory):
-            raise StorageFull(f"The disk of {self.directory} is nearly full")
 
     def _free(self, at: datetime, suffix: str) -> Path:
         stem, number = f"novapulse-{at.astimezone(UTC).strftime(_STAMP)}", 1

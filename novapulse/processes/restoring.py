@@ -19,7 +19,7 @@ from novapulse.core.settings import Loaded
 from novapulse.core.settings.stores import check_database
 from novapulse.migrations.order import MIGRATIONS
 from novapulse.processes import attach, belongings, places
-from novapulse.processes.backups import label_of, note, open_refill
+from novapulse.processes.backups import label_of, minding_room, note, open_refill
 from novapulse.processes.transient import TRANSIENT
 from novapulse.stores.layout import MongoRole
 
@@ -124,6 +124,8 @@ def _restore_beside(
         asyncio.run(_require_empty(uri, loaded, database))
         if not agree(_deed(loaded, examined, database)):
             return None
+        if loaded.settings.mongo.is_embedded:  # whose other database is in use meanwhile
+            progress = minding_room(loaded.paths.state, progress)
         asyncio.run(_fill_beside(loaded, database, examined=examined, progress=progress))
     return Restored(
         manifest=examined.manifest, database=database, config_written=False, keys_written=False

@@ -13,13 +13,21 @@ from typing import Any
 
 import pyotp
 import pytest
+from pymongo import MongoClient
 
+from novapulse.core import room
+from novapulse.core.errors import StorageFull
+from novapulse.core.settings import load
+from novapulse.processes import backups, places
+from novapulse.processes.restoring import Wanted, restore
+from novapulse.stores.layout import MongoRole
 from tests.support.appliance import (
     OPEN_CONFIG,
     PASSWORD,
     PROGRAM,
     Appliance,
     Client,
+    SharedAppliance,
     appliance_in_temporary_root,
     note,
 )
@@ -151,6 +159,21 @@ def test_what_was_acknowledged_before_the_start_is_there_on_the_other_machine(
     assert report["ok"]
     assert sum(chain["lines"] + chain["waiting"] for chain in report["chains"]) >= len(tasks)
     assert must(other_machine.cli("keys", "check", "--json"))["ok"]
+
+
+def test_looking_into_a_backup_leaves_the_running_program_its_room(
+    shared_appliance: SharedAppliance, monkeypatch: pytest.MonkeyPatch
+):
+    one = shared_appliance.appliance
+    made = must(one.cli("backup", "create", "--without-passphrase", "--json"))["made"]["path"]
+    wanted = Wanted(path=Path(made), passphrase=None, database="looking", without_keys=True)
+    loaded = load(root=one.root, environ={})
+    monkeypatch.setattr(backups, "_ROOM_EVERY_BYTES", 0)
+    monkeypatch.setattr(room, "MIN_FREE_BYTES", 1 << 60)  # so much no disk has
+    with pytest.raises(StorageFull):
+        restore(lambda: loaded, wanted, agree=lambda _deed: True, progress=lambda *_: None)
+    with MongoClient(places.mongo_uri(loaded, MongoRole.RESTORE)) as client:
+        assert client["looking"].list_collection_names() == []
 
 
 def kill_while(appliance: Appliance, *arguments: str, when: Any) -> None:
