@@ -33,6 +33,7 @@ class WrongPassphrase(BackupDamaged):
 class TargetNotEmpty(Conflict):
     code = "target_not_empty"
     title = "There is data where the backup should go"
+    hint = ""
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
