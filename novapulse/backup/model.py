@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from novapulse.core.errors import Conflict, Malformed
+from novapulse.core.errors import Conflict, Malformed, Unavailable
 from novapulse.core.events import Event, event
 from novapulse.core.snapshot import Definition, Moment
 
@@ -23,6 +23,13 @@ class BackupDamaged(Malformed):
 
     code = "backup_damaged"
     title = "The backup can not be used"
+
+
+class BackupUnreadable(Unavailable):
+    """Its file is there, and closed to us."""
+
+    title = "The backup can not be read"
+    hint = ""
 
 
 class WrongPassphrase(BackupDamaged):

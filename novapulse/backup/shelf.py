@@ -8,6 +8,7 @@ import fcntl
 import hashlib
 import os
 import re
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -16,7 +17,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from novapulse.backup.model import Backup, Label
+from novapulse.backup.model import Backup, BackupUnreadable, Label
 from novapulse.core.errors import AlreadyRunning, NotFound, Unavailable
 
 _NAME = re.compile(r"novapulse-(\d{8}T\d{6}Z)(-\d+)?\.(tar\.enc|tar)")
@@ -51,12 +52,12 @@ class Shelf:
     def find(self, name: str | None) -> Path:
         """The file of a name of this directory or of a path; of None the newest.
 
-        Raises NotFound.
+        Raises NotFound, or BackupUnreadable when it can not even be looked for.
         """
         if name is None:
             return self.directory / self.newest().name
         for path in (self.directory / name, Path(name)):
-            if path.is_file():
+            if _is_file(path):
                 return path.absolute()
         raise NotFound(f"There is no backup {name}, neither in {self.directory} nor as a path")
 
@@ -153,6 +154,18 @@ class Shelf:
             is_encrypted=name.endswith(".enc"),
             label=read_label(path),
         )
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return False
+        path.open("rb").close()
+        return True
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise BackupUnreadable(f"{path.absolute()} can not be read: {error.strerror}") from error
 
 
 def read_label(path: Path) -> Label | None:

@@ -21,6 +21,7 @@ from novapulse.backup.model import (
     BackupDrilled,
     BackupEvent,
     BackupRestored,
+    BackupUnreadable,
     BackupVerified,
     Label,
     Manifest,
@@ -37,6 +38,7 @@ from novapulse.core.events import PLATFORM
 from novapulse.core.ids import new_id
 from novapulse.core.mongo import Database
 from novapulse.core.refill import Refill
+from novapulse.core.rights import acting_user
 from novapulse.core.room import require_room
 from novapulse.core.secretfiles import read_secret_file
 from novapulse.core.settings import Loaded
@@ -73,18 +75,18 @@ class Made:
     trimmed: list[str]
 
 
-def passphrase(loaded: Loaded, given: Path | None = None) -> bytes | None:
-    """From the file that is named here or in the settings, without the end of its line.
+def passphrase(loaded: Loaded) -> bytes | None:
+    """From the file that the settings name, if they do. Raises ConfigurationInvalid."""
+    named = loaded.settings.backup.passphrase_file
+    return read_passphrase(Path(named)) if named else None
 
-    Raises ConfigurationInvalid when it is not usable.
-    """
-    named = given or (Path(path) if (path := loaded.settings.backup.passphrase_file) else None)
-    if named is None:
-        return None
+
+def read_passphrase(file: Path) -> bytes:
+    """Without the end of its line. Raises ConfigurationInvalid when it is not usable."""
     try:
-        return read_secret_file(named).rstrip(b"\r\n")
+        return read_secret_file(file).rstrip(b"\r\n")
     except FileNotFoundError as error:
-        raise ConfigurationInvalid(f"There is no file {named}", where=str(named)) from error
+        raise ConfigurationInvalid(f"There is no file {file}", where=str(file)) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +109,14 @@ def hours_since_drill(loaded: Loaded) -> float | None:
 
 
 def find(loaded: Loaded, name: str | None) -> Path:
-    """A backup by its name or path; of None the newest. Raises NotFound."""
-    return Shelf(places.backup_directory(loaded)).find(name)
+    """A backup by its name or path; of None the newest. Raises NotFound, BackupUnreadable."""
+    try:
+        return Shelf(places.backup_directory(loaded)).find(name)
+    except BackupUnreadable as error:
+        user = acting_user()
+        copy = f"install -o {user} -m 0600 FILE {loaded.paths.state}"
+        error.hint = f"{user} reads it; this makes a copy for that user: {copy}"
+        raise
 
 
 def _hours_since(moment: datetime) -> float:
