@@ -15,23 +15,29 @@ from novapulse.backup.examine import Examined
 from novapulse.backup.model import BackupDamaged, TargetNotEmpty
 from novapulse.backup.rows import unpack
 from novapulse.core.errors import Invalid
+from novapulse.core.events import AUDIT_HEADS, EVENTS, PLATFORM
 from novapulse.core.migrate import RESTORING, SCHEMA
 from novapulse.core.refill import MARK_ROW, Refill
 from novapulse.core.snapshot import Definition
 from novapulse.core.tasks import end_all
 
 _AT_ONCE = 3
+# Its nightly backup, say, is a line of the audit log before anybody has an account.
+_LOG = (EVENTS, AUDIT_HEADS)
+_BY_ITSELF = {"companyId": PLATFORM}
 
 
 async def require_empty(target: Refill, *, machinery: Collection[str]) -> None:
     """Raises TargetNotEmpty when there are rows in any collection but those of `machinery`.
 
-    What an interrupted restore left does not count.
+    What an interrupted restore left does not count, nor what the machine did by itself.
     """
     if await target.has_rows(RESTORING):
         return
     for name in await target.names():
-        if name != SCHEMA and name not in machinery and await target.has_rows(name):
+        if name == SCHEMA or name in machinery:
+            continue
+        if await target.has_rows(name, besides=_BY_ITSELF if name in _LOG else None):
             raise TargetNotEmpty(f"There are rows in {name}: a backup goes into an empty database")
 
 

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from novapulse.core.errors import Conflict, Malformed
+from novapulse.core.errors import Conflict, Malformed, Unavailable
 from novapulse.core.events import Event, event
 from novapulse.core.snapshot import Definition, Moment
 
@@ -25,6 +25,13 @@ class BackupDamaged(Malformed):
     title = "The backup can not be used"
 
 
+class BackupUnreadable(Unavailable):
+    """Its file is there, and closed to us."""
+
+    title = "The backup can not be read"
+    hint = ""
+
+
 class WrongPassphrase(BackupDamaged):
     code = "wrong_passphrase"
     title = "The passphrase does not open this backup"
@@ -33,6 +40,7 @@ class WrongPassphrase(BackupDamaged):
 class TargetNotEmpty(Conflict):
     code = "target_not_empty"
     title = "There is data where the backup should go"
+    hint = ""
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -80,6 +88,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     @property
     def documents(self) -> int:
         return sum(rows.documents for rows in self.collections)
+
+    @property
+    def bytes(self) -> int:
+        """Of all rows, as they are before anything is compressed."""
+        return sum(rows.bytes for rows in self.collections)
 
     @property
     def parts(self) -> dict[str, tuple[Rows, Part]]:

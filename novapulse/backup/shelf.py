@@ -8,6 +8,7 @@ import fcntl
 import hashlib
 import os
 import re
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -16,9 +17,8 @@ from typing import BinaryIO
 
 import msgspec
 
-from novapulse.backup.model import Backup, Label
-from novapulse.core.errors import AlreadyRunning, NotFound, StorageFull, Unavailable
-from novapulse.core.room import is_low
+from novapulse.backup.model import Backup, BackupUnreadable, Label
+from novapulse.core.errors import AlreadyRunning, NotFound, Unavailable
 
 _NAME = re.compile(r"novapulse-(\d{8}T\d{6}Z)(-\d+)?\.(tar\.enc|tar)")
 _STAMP = "%Y%m%dT%H%M%SZ"
@@ -52,12 +52,12 @@ class Shelf:
     def find(self, name: str | None) -> Path:
         """The file of a name of this directory or of a path; of None the newest.
 
-        Raises NotFound.
+        Raises NotFound, or BackupUnreadable when it can not even be looked for.
         """
         if name is None:
             return self.directory / self.newest().name
         for path in (self.directory / name, Path(name)):
-            if path.is_file():
+            if _is_file(path):
                 return path.absolute()
         raise NotFound(f"There is no backup {name}, neither in {self.directory} nor as a path")
 
@@ -135,11 +135,6 @@ class Shelf:
             _label_path(self.directory / name).unlink(missing_ok=True)
         return gone
 
-    def require_room(self) -> None:
-        """Raises StorageFull before the disk is so full that the database would stop writing."""
-        if is_low(self.directory):
-            raise StorageFull(f"The disk of {self.directory} is nearly full")
-
     def _free(self, at: datetime, suffix: str) -> Path:
         stem, number = f"novapulse-{at.astimezone(UTC).strftime(_STAMP)}", 1
         while True:
@@ -159,6 +154,18 @@ class Shelf:
             is_encrypted=name.endswith(".enc"),
             label=read_label(path),
         )
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return False
+        path.open("rb").close()
+        return True
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise BackupUnreadable(f"{path.absolute()} can not be read: {error.strerror}") from error
 
 
 def read_label(path: Path) -> Label | None:

@@ -63,10 +63,17 @@ def _passphrase_options(command: Callable[..., Any]) -> Callable[..., Any]:
     def with_secret(
         *args: Any, passphrase_file: Path | None, without_passphrase: bool, **kwargs: Any
     ) -> Any:
-        def secret(loaded: "Loaded") -> bytes | None:
-            from novapulse.processes.backups import passphrase
+        from novapulse.processes.backups import passphrase, read_passphrase
 
-            return None if without_passphrase else passphrase(loaded, passphrase_file)
+        given = None
+        if passphrase_file is not None and not without_passphrase:
+            # At once: root, who named it, is about to become the program's user.
+            given = read_passphrase(passphrase_file)
+
+        def secret(loaded: "Loaded") -> bytes | None:
+            if given is not None or without_passphrase:
+                return given
+            return passphrase(loaded)
 
         return command(*args, secret=secret, **kwargs)
 

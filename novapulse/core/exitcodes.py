@@ -14,6 +14,7 @@ EXIT_CODES: dict[type[errors.Error], int] = {
     errors.Conflict: 65,
     errors.NotFound: 66,
     errors.Unavailable: UNAVAILABLE,
+    errors.StorageFull: UNAVAILABLE,
     errors.AlreadyRunning: 75,
     errors.TooManyRequests: 75,
     errors.Unauthenticated: 77,

@@ -1,7 +1,7 @@
 """Filling a database from outside: whole collections of rows that are not looked into."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from bson import json_util
@@ -30,8 +30,10 @@ class Refill:
         found = await measured(self._db.name, "list_collections", call)
         return sorted(name for name in found if not name.startswith("system."))
 
-    async def has_rows(self, collection: str) -> bool:
-        found = self._db[collection].find_one({}, projection={"_id": 1})
+    async def has_rows(self, collection: str, *, besides: Mapping[str, Any] | None = None) -> bool:
+        """Whether there are some, besides those whose fields have the values of `besides`."""
+        where = {name: {"$ne": value} for name, value in (besides or {}).items()}
+        found = self._db[collection].find_one(where, projection={"_id": 1})
         return await measured(collection, "find_one", found) is not None
 
     async def drop(self, collection: str) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from novapulse.core.errors import AlreadyRunning, ConfigurationInvalid
+from novapulse.core.rights import acting_user
 
 T = TypeVar("T")
 # How long a running process may go on with what was replaced.
@@ -39,6 +40,10 @@ def read_secret_file(path: Path) -> bytes:
             content = file.read(_LARGEST_BYTES)
     except FileNotFoundError:
         raise
+    except PermissionError as error:
+        user = acting_user()
+        hint = f"{user} reads it: chown {user} {path}, in a directory that this user may enter"
+        raise _unusable(path, f"can not be read: {error.strerror}", hint) from error
     except OSError as error:
         raise _unusable(path, f"can not be read: {error.strerror}") from error
     if not content:

@@ -21,6 +21,7 @@ from novapulse.backup.model import (
     BackupDrilled,
     BackupEvent,
     BackupRestored,
+    BackupUnreadable,
     BackupVerified,
     Label,
     Manifest,
@@ -37,6 +38,8 @@ from novapulse.core.events import PLATFORM
 from novapulse.core.ids import new_id
 from novapulse.core.mongo import Database
 from novapulse.core.refill import Refill
+from novapulse.core.rights import acting_user
+from novapulse.core.room import require_room
 from novapulse.core.secretfiles import read_secret_file
 from novapulse.core.settings import Loaded
 from novapulse.core.snapshot import SnapshotLost, open_snapshot
@@ -51,7 +54,8 @@ from novapulse.stores.layout import MongoRole
 T = TypeVar("T")
 LONG_SECONDS = 600.0
 _TRIES = 3
-_ROOM_EVERY_BYTES = 64 << 20
+# Of a backup, which is compressed: a database and its journal take some times as many.
+_ROOM_EVERY_BYTES = 16 << 20
 _GENTLE = 10
 _EVENTS: dict[Deed, type[BackupEvent]] = {
     Deed.CREATED: BackupCreated,
@@ -71,18 +75,18 @@ class Made:
     trimmed: list[str]
 
 
-def passphrase(loaded: Loaded, given: Path | None = None) -> bytes | None:
-    """From the file that is named here or in the settings, without the end of its line.
+def passphrase(loaded: Loaded) -> bytes | None:
+    """From the file that the settings name, if they do. Raises ConfigurationInvalid."""
+    named = loaded.settings.backup.passphrase_file
+    return read_passphrase(Path(named)) if named else None
 
-    Raises ConfigurationInvalid when it is not usable.
-    """
-    named = given or (Path(path) if (path := loaded.settings.backup.passphrase_file) else None)
-    if named is None:
-        return None
+
+def read_passphrase(file: Path) -> bytes:
+    """Without the end of its line. Raises ConfigurationInvalid when it is not usable."""
     try:
-        return read_secret_file(named).rstrip(b"\r\n")
+        return read_secret_file(file).rstrip(b"\r\n")
     except FileNotFoundError as error:
-        raise ConfigurationInvalid(f"There is no file {named}", where=str(named)) from error
+        raise ConfigurationInvalid(f"There is no file {file}", where=str(file)) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +109,14 @@ def hours_since_drill(loaded: Loaded) -> float | None:
 
 
 def find(loaded: Loaded, name: str | None) -> Path:
-    """A backup by its name or path; of None the newest. Raises NotFound."""
-    return Shelf(places.backup_directory(loaded)).find(name)
+    """A backup by its name or path; of None the newest. Raises NotFound, BackupUnreadable."""
+    try:
+        return Shelf(places.backup_directory(loaded)).find(name)
+    except BackupUnreadable as error:
+        user = acting_user()
+        copy = f"install -o {user} -m 0600 FILE {loaded.paths.state}"
+        error.hint = f"{user} reads it; this makes a copy for that user: {copy}"
+        raise
 
 
 def _hours_since(moment: datetime) -> float:
@@ -129,11 +139,11 @@ def create(
         left_out=TRANSIENT,
         lock=lock,
         is_encrypted=lock is not None and settings.encrypt == "all",
-        progress=_minding_room(shelf, progress),
+        progress=minding_room(shelf.directory, progress),
     )
     os.nice(_GENTLE)  # whoever works goes first
     with shelf.hold():
-        shelf.require_room()
+        require_room(shelf.directory)
         with attach.database(loaded):
             made = asyncio.run(_create(loaded, shelf, plan))
             trimmed = shelf.trim(settings.keep) if directory is None else []
@@ -187,10 +197,11 @@ def label_of(manifest: Manifest, sha256: str) -> Label:
 def verify(loaded: Loaded, path: Path, *, secret: bytes | None, progress: Progress) -> Examined:
     """Read it through, load it into a database to throw away, and compare that with it.
 
-    Raises BackupDamaged, WrongPassphrase, Unavailable.
+    Raises BackupDamaged, WrongPassphrase, Unavailable, and StorageFull before the program
+    gets too little room.
     """
     examined = examine(path, secret)
-    with scratch(loaded) as place:
+    with scratch(loaded, rows_bytes=examined.manifest.bytes) as place:
         asyncio.run(_try(place, examined, progress=progress))
     _mark(loaded, Deed.VERIFIED, examined)
     return examined
@@ -202,7 +213,7 @@ def drill(loaded: Loaded, path: Path, *, secret: bytes | None, progress: Progres
     Raises as `verify`; what does not open or fit is in the answer.
     """
     examined = examine(path, secret)
-    with scratch(loaded) as place:
+    with scratch(loaded, rows_bytes=examined.manifest.bytes) as place:
 
         async def use() -> Rehearsal:
             return await rehearse(loaded, place, examined)
@@ -222,6 +233,8 @@ async def _try(
     use: Callable[[], Awaitable[Rehearsal]] | None = None,
 ) -> Rehearsal | None:
     """Load the backup, compare, and do what `use` does with it; leaves nothing behind."""
+    if place.layout is not None:
+        progress = minding_room(place.directory, progress)
     async with open_refill(place.uri(MongoRole.RESTORE), place.database) as target:
         try:
             if place.layout is None:  # may hold what a killed predecessor left
@@ -275,14 +288,15 @@ async def note(loaded: Loaded, deed: Deed, *, name: str, label: Label) -> None:
             await BackupLog(runtime.db).note(deed, name)
 
 
-def _minding_room(shelf: Shelf, progress: Progress) -> Progress:
+def minding_room(directory: Path, progress: Progress) -> Progress:
+    """It raises StorageFull once the directory's disk gets so full that changes are refused."""
     checked = 0
 
     def go_on(documents: int, size: int) -> None:
         nonlocal checked
         if size - checked > _ROOM_EVERY_BYTES:
             checked = size
-            shelf.require_room()
+            require_room(directory)
         progress(documents, size)
 
     return go_on

@@ -8,6 +8,7 @@ from novapulse.backup.model import Backup
 from novapulse.backup.shelf import Shelf
 from novapulse.core.clock import system_clock
 from novapulse.core.errors import Error
+from novapulse.core.rights import acting_user
 from novapulse.core.settings import Loaded
 from novapulse.processes import places
 from novapulse.processes.attach import has_data
@@ -43,7 +44,8 @@ def backups(loaded: Loaded) -> Iterator[Finding]:
     yield _trial(found)
     if found[0].label is not None and found[0].label.secrets == "left out":
         cause = "no backup.passphrase_file is configured"
-        fix = "write a passphrase to a file of mode 0600 and name it there; keep it elsewhere too"
+        file = f"a file of mode 0600 that belongs to {acting_user()}"
+        fix = f"write a passphrase to {file} and name it there; keep it elsewhere too"
         yield warn("keys in backups", "they are left out", cause=cause, fix=fix)
 
 

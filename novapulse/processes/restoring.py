@@ -10,7 +10,7 @@ from novapulse.backup.compare import require_equal
 from novapulse.backup.dump import Progress
 from novapulse.backup.examine import Examined, examine
 from novapulse.backup.load import finish, load, require_empty
-from novapulse.backup.model import Manifest
+from novapulse.backup.model import Manifest, TargetNotEmpty
 from novapulse.backup.store import Deed
 from novapulse.core.clock import rfc3339
 from novapulse.core.errors import Invalid
@@ -19,8 +19,8 @@ from novapulse.core.settings import Loaded
 from novapulse.core.settings.stores import check_database
 from novapulse.migrations.order import MIGRATIONS
 from novapulse.processes import attach, belongings, places
-from novapulse.processes.backups import label_of, note, open_refill
-from novapulse.processes.transient import TRANSIENT
+from novapulse.processes.backups import label_of, minding_room, note, open_refill
+from novapulse.processes.transient import MACHINERY
 from novapulse.stores.layout import MongoRole
 
 
@@ -105,7 +105,7 @@ async def _fill_installation(loaded: Loaded, examined: Examined, progress: Progr
     """The mark in the database goes last: until then the program does not start on it."""
     database = loaded.settings.mongo.database
     async with open_refill(places.mongo_uri(loaded, MongoRole.MIGRATE), database) as target:
-        await require_empty(target, machinery=TRANSIENT)
+        await require_empty(target, machinery=MACHINERY)
         await load(target, examined, progress=progress)
         uri = places.mongo_uri(loaded, MongoRole.BACKUP)
         await require_equal(uri, database, examined.manifest)
@@ -124,6 +124,8 @@ def _restore_beside(
         asyncio.run(_require_empty(uri, loaded, database))
         if not agree(_deed(loaded, examined, database)):
             return None
+        if loaded.settings.mongo.is_embedded:  # whose other database is in use meanwhile
+            progress = minding_room(loaded.paths.state, progress)
         asyncio.run(_fill_beside(loaded, database, examined=examined, progress=progress))
     return Restored(
         manifest=examined.manifest, database=database, config_written=False, keys_written=False
@@ -143,7 +145,20 @@ async def _fill_beside(
 
 async def _require_empty(uri: str, loaded: Loaded, database: str | None = None) -> None:
     async with open_refill(uri, database or loaded.settings.mongo.database) as target:
-        await require_empty(target, machinery=() if database else TRANSIENT)
+        try:
+            await require_empty(target, machinery=() if database else MACHINERY)
+        except TargetNotEmpty as error:
+            error.hint = _way_on(loaded, database)
+            raise
+
+
+def _way_on(loaded: Loaded, database: str | None) -> str:
+    if database is not None:
+        return "name another database"
+    if not loaded.settings.mongo.is_embedded:
+        return "name an empty database as mongo.database"
+    data = places.layout(loaded).mongod_data
+    return f"another --root; or, when nobody needs what is here: mv {data} {data}.before"
 
 
 def _require_known_schema(manifest: Manifest) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from novapulse.core.errors import AlreadyRunning
+from novapulse.core.room import require_room
 from novapulse.core.settings import Loaded
 from novapulse.processes import places
 from novapulse.processes.attach import make_directories
@@ -20,6 +21,11 @@ from novapulse.stores.find import StoreMissing, find_store
 from novapulse.stores.layout import MongoRole, StoreLayout
 
 _NAME = "scratch"
+# MongoDB compresses rows and adds indexes: 60 MB of tasks and events took 50. What is sealed
+# or compressed already stays as large as it is, and its indexes come on top.
+_ROWS_TAKE = 1.25
+# An oplog of 990 MB at most, a journal of 300, and all the empty collections.
+_MONGOD_TAKES = 1_536 << 20
 _LONGEST_NAME = 38
 
 
@@ -39,10 +45,11 @@ class Scratch:
 
 
 @contextmanager
-def scratch(loaded: Loaded) -> Iterator[Scratch]:
+def scratch(loaded: Loaded, *, rows_bytes: int) -> Iterator[Scratch]:
     """Empty but for what a killed predecessor left in a database of this name.
 
-    Raises AlreadyRunning while somebody else tries a backup here.
+    Raises AlreadyRunning while somebody else tries a backup here, and StorageFull when so many
+    bytes of rows in a mongod of its own would take the room that the program works in.
     """
     make_directories(loaded)
     directory = loaded.paths.state / _NAME
@@ -50,12 +57,12 @@ def scratch(loaded: Loaded) -> Iterator[Scratch]:
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir(mode=0o700)
         try:
-            yield from _open(loaded, directory)
+            yield from _open(loaded, directory, rows_bytes)
         finally:
             shutil.rmtree(directory, ignore_errors=True)
 
 
-def _open(loaded: Loaded, directory: Path) -> Iterator[Scratch]:
+def _open(loaded: Loaded, directory: Path, rows_bytes: int) -> Iterator[Scratch]:
     database = loaded.settings.mongo.database
     try:
         program = find_store("mongod", loaded.settings.stores.mongod)
@@ -65,6 +72,7 @@ def _open(loaded: Loaded, directory: Path) -> Iterator[Scratch]:
         name = f"{database[: _LONGEST_NAME - 21]}-{_NAME}-{places.appliance_id(loaded)}"
         yield Scratch(loaded, name, directory, None)
         return
+    require_room(directory, int(rows_bytes * _ROWS_TAKE) + _MONGOD_TAKES)
     paths = msgspec.structs.replace(loaded.paths, state=directory, run=directory / "run")
     layout = places.layout(msgspec.structs.replace(loaded, paths=paths))
     with running_mongod(layout, program, log=directory / "mongod.log"):

@@ -15,9 +15,11 @@ import sys
 import tarfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from novapulse import __version__
@@ -45,22 +47,27 @@ by [redacted]. Log lines may name addresses, users and companies by their ids.
 """
 
 
-def write_bundle(load: Callable[[], Loaded], paths: Paths, output: Path | None) -> Path:
-    """Collect and pack; the file is readable by its owner alone. Returns its path."""
-    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
-    top = f"novapulse-support-{stamp}"
-    path = (output or Path(f"{top}.tar.gz")).absolute()
-    secrets = _known_secrets(load, paths)
-    with (
-        os.fdopen(_create(path), "wb") as file,
-        tarfile.open(fileobj=file, mode="w:gz") as archive,
-    ):
-        for name, text in _collect(load, paths):
-            data = redact(text, secrets).encode()
-            member = tarfile.TarInfo(f"{top}/{name}")
-            member.size, member.mtime, member.mode = len(data), int(time.time()), 0o600
-            archive.addfile(member, io.BytesIO(data))
-    return path
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A new file, open and readable by its owner alone; `name` is of the directory in it."""
+
+    name: str
+    path: Path
+    file: BinaryIO
+
+
+@contextmanager
+def new_bundle(output: Path | None) -> Iterator[Bundle]:
+    """At `output`, or named by the time in this directory. Raises Conflict, Unavailable."""
+    name = time.strftime("novapulse-support-%Y%m%d-%H%M%S", time.gmtime())
+    path = (output or Path(f"{name}.tar.gz")).absolute()
+    with os.fdopen(_create(path), "wb") as file:
+        try:
+            yield Bundle(name, path, file)
+        except BaseException:
+            with suppress(OSError):  # of root's, once we are not root any more
+                path.unlink()
+            raise
 
 
 def _create(path: Path) -> int:
@@ -70,6 +77,17 @@ def _create(path: Path) -> int:
         raise Conflict(f"{path} is there already") from error
     except OSError as error:
         raise Unavailable(f"{path} can not be written: {error.strerror}") from error
+
+
+def write_bundle(load: Callable[[], Loaded], paths: Paths, bundle: Bundle) -> None:
+    """Collect and pack."""
+    secrets = _known_secrets(load, paths)
+    with tarfile.open(fileobj=bundle.file, mode="w:gz") as archive:
+        for name, text in _collect(load, paths):
+            data = redact(text, secrets).encode()
+            member = tarfile.TarInfo(f"{bundle.name}/{name}")
+            member.size, member.mtime, member.mode = len(data), int(time.time()), 0o600
+            archive.addfile(member, io.BytesIO(data))
 
 
 def redact(text: str, secrets: list[str]) -> str:

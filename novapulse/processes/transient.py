@@ -1,5 +1,11 @@
-"""Collections that no backup holds: what they say is about this moment or this machine only."""
+"""Collections that no backup holds, and those that a restore may find filled.
 
+The former say something about this moment or this machine only; the latter are filled by a
+program that was started and nothing more.
+"""
+
+from novapulse.alerts.store import ALERTS
+from novapulse.backup.store import BACKUPS
 from novapulse.core.jobs.periodic import PERIODIC
 from novapulse.core.jobs.presence import CONSUMERS
 from novapulse.core.jobs.stats import SNAPSHOTS
@@ -13,3 +19,4 @@ from novapulse.identity.store import ATTEMPTS, SESSIONS, TICKETS
 TRANSIENT = frozenset(
     {LEASES, CONSUMERS, PERIODIC, SNAPSHOTS, RESTORING, INSTALLATION, SESSIONS, TICKETS, ATTEMPTS}
 )
+MACHINERY = TRANSIENT | {ALERTS, BACKUPS}

@@ -13,13 +13,21 @@ from typing import Any
 
 import pyotp
 import pytest
+from pymongo import MongoClient
 
+from novapulse.core import room
+from novapulse.core.errors import StorageFull
+from novapulse.core.settings import load
+from novapulse.processes import backups, places
+from novapulse.processes.restoring import Wanted, restore
+from novapulse.stores.layout import MongoRole
 from tests.support.appliance import (
     OPEN_CONFIG,
     PASSWORD,
     PROGRAM,
     Appliance,
     Client,
+    SharedAppliance,
     appliance_in_temporary_root,
     note,
 )
@@ -151,6 +159,61 @@ def test_what_was_acknowledged_before_the_start_is_there_on_the_other_machine(
     assert report["ok"]
     assert sum(chain["lines"] + chain["waiting"] for chain in report["chains"]) >= len(tasks)
     assert must(other_machine.cli("keys", "check", "--json"))["ok"]
+
+
+@pytest.mark.timeout(150)
+def test_a_machine_that_was_started_once_takes_the_backup_of_another_one(
+    appliance: Appliance, other_machine: Appliance
+):
+    passphrase = configure(appliance)
+    appliance.start()
+    task = appliance.found_company().create_task("kept")
+    made = must(appliance.cli("backup", "create", "--json"))["made"]
+    appliance.stop()
+
+    other_machine.start()
+    other_machine.wait_for(lambda: rows_of(other_machine, "backups"), seconds=60)
+    must(other_machine.cli("backup", "create", "--json"))  # as its timer does at night
+    other_machine.stop()
+    command = ("backup", "restore", made["path"], "--passphrase-file", str(passphrase), "--yes")
+    restored = must(other_machine.cli(*command, "--json"))["restored"]
+    assert restored["collections"] == made["collections"]
+
+    other_machine.start()
+    login = {"email": "ada@acme.example", "password": PASSWORD}
+    token = Client(other_machine).post("/auth/login", login).must(200)["accessToken"]
+    Client(other_machine, token=token).get(f"/tasks/{task['id']}").must(200)
+    assert must(other_machine.cli("audit", "verify", "--json"))["ok"]
+    other_machine.stop()
+
+    refused = other_machine.cli(*command)
+    must(refused, 65)
+    data = other_machine.root / "state" / "mongod"
+    way_on = f"mv {data} {data}.before"
+    assert way_on in refused.stderr
+    subprocess.run(way_on.split(), check=True)
+    must(other_machine.cli(*command))
+
+
+def test_looking_into_a_backup_leaves_the_running_program_its_room(
+    shared_appliance: SharedAppliance, monkeypatch: pytest.MonkeyPatch
+):
+    one = shared_appliance.appliance
+    made = must(one.cli("backup", "create", "--without-passphrase", "--json"))["made"]["path"]
+    wanted = Wanted(path=Path(made), passphrase=None, database="looking", without_keys=True)
+    loaded = load(root=one.root, environ={})
+    monkeypatch.setattr(backups, "_ROOM_EVERY_BYTES", 0)
+    monkeypatch.setattr(room, "MIN_FREE_BYTES", 1 << 60)  # so much no disk has
+    with pytest.raises(StorageFull):
+        restore(lambda: loaded, wanted, agree=lambda _deed: True, progress=lambda *_: None)
+    with MongoClient(places.mongo_uri(loaded, MongoRole.RESTORE)) as client:
+        assert client["looking"].list_collection_names() == []
+
+
+def rows_of(appliance: Appliance, collection: str) -> list[dict[str, Any]]:
+    loaded = load(root=appliance.root, environ={})
+    with MongoClient(places.mongo_uri(loaded, MongoRole.BACKUP)) as client:
+        return list(client[loaded.settings.mongo.database][collection].find())
 
 
 def kill_while(appliance: Appliance, *arguments: str, when: Any) -> None:

@@ -109,16 +109,41 @@ def test_a_manifest_that_somebody_else_wrote_is_refused(
 
 def test_a_target_with_data_is_refused(target: Installation, made: Path):
     target.rows.tasks.insert_one({"_id": "mine"})
-    refuse(target, made, TargetNotEmpty)
+    error = refuse(target, made, TargetNotEmpty)
+    assert "mongo.database" in str(getattr(error, "hint", ""))
     assert target.rows.tasks.find_one() == {"_id": "mine"}
+
+
+@pytest.mark.parametrize("name", ["events", "audit_heads"])
+def test_a_company_s_line_of_the_audit_log_is_data(target: Installation, made: Path, name: str):
+    target.rows[name].insert_many([{"companyId": "platform"}, {"companyId": "acme"}])
+    refuse(target, made, TargetNotEmpty)
 
 
 def test_the_rows_that_every_start_makes_are_no_data(target: Installation, made: Path):
     target.rows.schema.insert_one({"_id": "schema", "number": 1})
     target.rows.leases.insert_one({"_id": "scheduler"})
     target.rows.create_collection("tasks")
+    target.rows.backups.insert_one({"_id": "asked"})
+    target.rows.alerts.insert_one({"_id": "DiskFilling"})
+    # Of the backup that its timer made, of nothing.
+    target.rows.events.insert_one({"_id": "evt_1", "companyId": "platform"})
+    target.rows.audit_heads.insert_one({"_id": "platform", "companyId": "platform"})
     assert target.restore(made) is not None
-    assert target.rows.leases.count_documents({}) == 0
+    left = {"leases", "backups", "alerts", "audit_heads"} & set(target.counts)
+    assert left == set()
+    assert [line["type"] for line in target.rows.events.find()] == ["backup.restored"]
+
+
+def test_a_backup_s_rows_take_the_place_of_those_that_a_start_made(
+    installations: Installations, target: Installation
+):
+    former = installations.make("former")
+    former.rows.backups.insert_one({"_id": "asked", "of": "former"})
+    made = former.create()
+    target.rows.backups.insert_one({"_id": "asked", "of": "target"})
+    assert target.restore(made) is not None
+    assert list(target.rows.backups.find()) == [{"_id": "asked", "of": "former"}]
 
 
 def test_a_running_installation_is_refused(untouched: Installation, made: Path):

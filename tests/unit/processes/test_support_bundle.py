@@ -1,14 +1,15 @@
 """What must never get into a bundle."""
 
 import tarfile
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from novapulse.core.errors import Conflict
-from novapulse.core.settings import load
-from novapulse.processes.support_bundle import redact, write_bundle
+from novapulse.core.settings import Loaded, Paths, load
+from novapulse.processes.support_bundle import new_bundle, redact, write_bundle
 
 CONFIG = """\
 [mongo]
@@ -42,6 +43,12 @@ def root(tmp_path: Path) -> Path:
     return root
 
 
+def bundle_of(loading: Callable[[], Loaded], paths: Paths, output: Path) -> Path:
+    with new_bundle(output) as new:
+        write_bundle(loading, paths, new)
+    return new.path
+
+
 def packed(path: Path) -> dict[str, str]:
     with tarfile.open(path) as archive:
         files = {member.name.partition("/")[2]: archive.extractfile(member) for member in archive}
@@ -53,7 +60,7 @@ def test_a_bundle_holds_settings_versions_findings_and_log_lines_but_no_secret(
 ):
     environ = {"JWT_ACCESS_SECRET": "jwt-secret" * 4}
     loading = partial(load, root=root, environ=environ)
-    path = write_bundle(loading, loading().paths, tmp_path / "bundle.tar.gz")
+    path = bundle_of(loading, loading().paths, tmp_path / "bundle.tar.gz")
     files = packed(path)
     assert path.stat().st_mode & 0o777 == 0o600
     assert {"README.txt", "versions.json", "config.txt", "status.json", "doctor.json"} < set(files)
@@ -66,7 +73,7 @@ def test_a_bundle_holds_settings_versions_findings_and_log_lines_but_no_secret(
 def test_a_broken_configuration_does_not_stop_a_bundle(root: Path, tmp_path: Path):
     paths = load(root=root, environ={}).paths
     (root / "config.toml").write_text("[mongo]\nuri = 'mongodb://u:leaked-pw@x/?w=1'\n")
-    path = write_bundle(partial(load, root=root, environ={}), paths, tmp_path / "b.tar.gz")
+    path = bundle_of(partial(load, root=root, environ={}), paths, tmp_path / "b.tar.gz")
     files = packed(path)
     assert files["config.txt"].startswith("not usable: ")
     assert not any("leaked-pw" in text for text in files.values())
@@ -77,7 +84,7 @@ def test_a_file_that_is_there_is_never_overwritten(root: Path, tmp_path: Path):
     taken.write_text("precious")
     loading = partial(load, root=root, environ={})
     with pytest.raises(Conflict):
-        write_bundle(loading, loading().paths, taken)
+        bundle_of(loading, loading().paths, taken)
     assert taken.read_text() == "precious"
 
 
