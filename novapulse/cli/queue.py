@@ -10,6 +10,7 @@ from novapulse.cli.listing import as_json_option, print_document, print_table
 from novapulse.cli.options import Location, location_options
 
 if TYPE_CHECKING:
+    from novapulse.core.context import Context
     from novapulse.ops.model import BulkQuery
 
 _STATES = ["scheduled", "available", "retryable", "completed", "cancelled", "dead"]
@@ -109,20 +110,28 @@ def _bulk(
     use_case: Any,
     **chosen: Any,
 ) -> None:
-    """Count first; then, if that is wanted, do it."""
+    """Count first; then, if that is wanted, do it, batch by batch."""
     from novapulse.cli.session import with_context
     from novapulse.ops import queues
 
     queue_ = queues.named_queue(name)
     counted = with_context(
-        location, lambda ctx: use_case(ctx, queue_, _query(dry_run=True, **chosen))
+        location, lambda ctx: use_case(ctx, queue_, query=_query(dry_run=True, **chosen))
     )
     if not consent.to(f"{verb} {counted.count} {chosen['state']} jobs of {queue_.public_name}"):
         return
-    done = with_context(
-        location, lambda ctx: use_case(ctx, queue_, _query(dry_run=False, **chosen))
-    )
-    click.echo(f"{done.count} jobs of {queue_.public_name}: {verb} done")
+    query, done = _query(dry_run=False, **chosen), 0
+
+    async def every_batch(ctx: "Context") -> None:
+        """No more than were counted: what comes meanwhile would keep it going for ever."""
+        nonlocal done
+        has_more = True
+        while has_more and done < counted.count:
+            batch = await use_case(ctx, queue_, query=query, at_most=counted.count - done)
+            done, has_more = done + batch.count, batch.more
+
+    with_context(location, every_batch)
+    click.echo(f"{done} jobs of {queue_.public_name}: {verb} done")
 
 
 def _query(*, state: str, kind: str | None, since: datetime | None, dry_run: bool) -> "BulkQuery":

@@ -17,7 +17,7 @@ from novapulse.core.ids import new_id
 from novapulse.core.paging import Listing
 from novapulse.identity import service as identity
 from novapulse.identity.model import Account, EmailTaken, User, UserCreated
-from novapulse.identity.store import USERS, insert_account
+from novapulse.identity.store import USERS, AccountStore, RowSource, insert_account
 from novapulse.identity.strength import check_new_password
 from novapulse.invites.model import (
     AcceptInvite,
@@ -75,6 +75,8 @@ async def send_invite(ctx: Context, command: NewInvite) -> SentInvite:
         older = await invites.find_pending(invite.email)
         if older is not None and not older.is_open(now):
             await _expire(tx, invites, invite=older, at=now)
+        elif older is not None and await _inviter(tx, older, company_id=tx.company_id) is None:
+            await _revoke(tx, invites, invite=older, at=now)
         await invites.insert(invite, token_hash=_digest(token))
         tx.record(InviteCreated(invite=invite))
         return await _mail(ctx, tx, invite=invite, token=token)
@@ -82,6 +84,8 @@ async def send_invite(ctx: Context, command: NewInvite) -> SentInvite:
 
 async def resend_invite(ctx: Context, invite_id: str) -> SentInvite:
     """Send a new link with the full time again; the old link is dead.
+
+    Of an invite whose sender may not send it any more the caller becomes the sender.
 
     Raises NotFound, Forbidden, InvitePending (another one is open) or
     InviteSettled (it was used or withdrawn).
@@ -94,9 +98,11 @@ async def resend_invite(ctx: Context, invite_id: str) -> SentInvite:
         if before.status not in (InviteStatus.PENDING, InviteStatus.EXPIRED):
             raise InviteSettled()
         now = ctx.now()
+        has_inviter = await _inviter(tx, before, company_id=tx.company_id) is not None
         invite = msgspec.structs.replace(
             before,
             status=InviteStatus.PENDING,
+            created_by=before.created_by if has_inviter else ctx.principal.user_id,
             expires_at=now + timedelta(days=before.expires_in_days),
             updated_at=now,
             version=before.version + 1,
@@ -120,9 +126,21 @@ async def revoke_invite(ctx: Context, invite_id: str) -> None:
         invite = await invites.get(invite_id)
         if invite.status is not InviteStatus.PENDING:
             raise InviteSettled()
-        revoked = invite.settled(InviteStatus.REVOKED, at=ctx.now())
-        await invites.settle(revoked, if_version=invite.version)
-        tx.record(InviteRevoked(invite=revoked))
+        await _revoke(tx, invites, invite=invite, at=ctx.now())
+
+
+async def withdraw_invites_of(ctx: Context, inviter_id: str, *, limit: int = 1_000) -> None:
+    """Withdraw the open invites that their sender could not send now.
+
+    For the list and the event: such a link is dead already. A repeat is harmless.
+    """
+    for one in await InviteStore(ctx.read(), own=inviter_id).pending(limit=limit):
+        async with ctx.transaction() as tx:
+            invites = InviteStore(tx)
+            invite = await invites.get(one.id)
+            is_pending = invite.status is InviteStatus.PENDING
+            if is_pending and await _inviter(tx, invite, company_id=tx.company_id) is None:
+                await _revoke(tx, invites, invite=invite, at=ctx.now())
 
 
 async def show_invitation(ctx: Context, token: str) -> Invitation:
@@ -145,7 +163,7 @@ async def accept_invite(ctx: Context, token: str, command: AcceptInvite) -> User
 
     Raises:
         NotFound: no such link.
-        InviteGone: it was used, withdrawn or has expired.
+        InviteGone: it was used, withdrawn or has expired, or its sender could not send it now.
         EmailTaken: the address has an account, in whatever company.
         Invalid: the password is not good enough.
     """
@@ -169,18 +187,19 @@ async def accept_invite(ctx: Context, token: str, command: AcceptInvite) -> User
     joining = Principal(user_id=user.id, role=user.role, company_id=company_id)
     async with ctx.on_behalf_of(joining).transaction() as tx:
         invites = InviteStore(tx)
-        if not (before := await invites.get(invite.id)).is_open(now):
+        before = await invites.get(invite.id)
+        inviter = await _inviter(tx, before, company_id=company_id)
+        if inviter is None or not before.is_open(now):
             raise InviteGone()
         accepted = before.settled(InviteStatus.ACCEPTED, at=now, by=user.id)
         await invites.settle(accepted, if_version=before.version)
-        inviter = await MemberStore(tx).find(invite.created_by)
-        if inviter is not None and inviter.role is Role.MANAGER:
+        if inviter.role is Role.MANAGER:
             user = msgspec.structs.replace(user, manager_id=inviter.id)
         account = Account(user=user, company_id=company_id, password_hash=password_hash)
         await insert_account(tx.rows(USERS), account)
         tx.record(UserCreated(user=user))
         tx.record(InviteAccepted(invite=accepted))
-        if inviter is not None:
+        if inviter.role is not Role.SUPER_ADMIN:
             data = {"name": user.name, "email": user.email, "companyName": invitation.company_name}
             mail = {"to": inviter.email, "template": "invite_accepted", "data": data}
             await tx.enqueue("mail.send", mail)
@@ -211,9 +230,32 @@ async def _expire(tx: Transaction, invites: InviteStore, *, invite: Invite, at: 
     tx.record(InviteExpired(invite=expired))
 
 
+async def _revoke(tx: Transaction, invites: InviteStore, *, invite: Invite, at: datetime) -> None:
+    revoked = invite.settled(InviteStatus.REVOKED, at=at)
+    await invites.settle(revoked, if_version=invite.version)
+    tx.record(InviteRevoked(invite=revoked))
+
+
+async def _inviter(source: RowSource, invite: Invite, *, company_id: str) -> User | None:
+    """Who sent the invite, while they could send it today: it is worth no more than its sender."""
+    account = await AccountStore(source).find(invite.created_by)
+    if account is None or account.company_id not in (company_id, None):
+        return None
+    user = account.user
+    grant = Principal(user_id=user.id, role=user.role, company_id=company_id).grant(
+        Scope.INVITES_WRITE
+    )
+    if user.status != "active" or grant is None or not _reaches(grant, invite.role):
+        return None
+    return user
+
+
+def _reaches(grant: Grant, role: Role) -> bool:
+    return grant is Grant.ALL or role is Role.USER
+
+
 def _check_role(ctx: Context, role: Role) -> None:
-    grant = ctx.require(Scope.INVITES_WRITE)
-    if grant is not Grant.ALL and role is not Role.USER:
+    if not _reaches(ctx.require(Scope.INVITES_WRITE), role):
         raise Forbidden("Your role lets you invite users only")
 
 
@@ -230,7 +272,9 @@ async def _open_invite(ctx: Context, token: str) -> tuple[str, Invite]:
     found = await find_invite(ctx.runtime.db, _digest(token))
     if found is None:
         raise NotFound("There is no such invite")
-    if not found[1].is_open(ctx.now()):
+    company_id, invite = found
+    inviter = await _inviter(ctx.runtime.db, invite, company_id=company_id)
+    if inviter is None or not invite.is_open(ctx.now()):
         raise InviteGone()
     return found
 

@@ -60,6 +60,11 @@ class InviteStore:
         where = {"emailKey": email_key(email), **_PENDING}
         return find_as(await self._rows.find_one(where), Invite)
 
+    async def pending(self, *, limit: int) -> list[Invite]:
+        """Those that were not used yet; they may have lapsed."""
+        found = await self._rows.find({**_PENDING, **self._own}, limit=limit, hint="open")
+        return [from_document(document, Invite) for document in found]
+
     async def page(self, query: InviteQuery) -> list[Invite]:
         where = {**present(status=query.status), **self._own, **paging.after(query.cursor)}
         found = await self._rows.find(where, sort=paging.NEWEST_FIRST, limit=query.limit + 1)

@@ -10,7 +10,7 @@ class Waited(Exception):
 
 
 class Refused(Exception):
-    """The server said no for good; `is_about_recipient` when it said so of address or message."""
+    """The server said no for good; `is_about_recipient` when it knows no such mailbox."""
 
     def __init__(self, reason: str, *, is_about_recipient: bool = False) -> None:
         super().__init__(reason)

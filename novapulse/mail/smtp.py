@@ -5,6 +5,7 @@ connection that breaks, a certificate that can not be checked.
 """
 
 import asyncio
+import re
 import ssl
 import time
 from contextlib import suppress
@@ -27,6 +28,11 @@ IDLE_SECONDS = 60.0
 _GOODBYE_SECONDS = 2.0
 _LONGEST_REASON = 400
 _SEVEN_BIT = SMTP.clone(cte_type="7bit")
+# RFC 3463: x.1.y is of an address, and x.2.1 a mailbox that is disabled; x.1.7 and x.1.8 are of
+# the sender's address, and x.1.0 does not say whose.
+_ENHANCED = re.compile(r"#?(\d\.\d{1,3}\.\d{1,3})(?![\d.])")
+_NO_MAILBOX = re.compile(r"5\.(1\.(?!(0|7|8)$)\d+|2\.1)")
+_PLAIN_NO_MAILBOX = frozenset({550, 551, 553})  # RFC 5321, 4.2.3
 
 
 class SmtpServer:
@@ -161,7 +167,8 @@ class SmtpServer:
         if isinstance(error, aiosmtplib.SMTPResponseException):
             reason = f"{self.place} at {stage}: {error.code} {error.message}"[:_LONGEST_REASON]
             if 500 <= error.code <= 599:
-                return Refused(reason, is_about_recipient=stage in ("RCPT", "DATA"))
+                is_unknown = stage == "RCPT" and _is_no_mailbox(error.code, error.message)
+                return Refused(reason, is_about_recipient=is_unknown)
             return Deferred(reason)
         is_impossible = isinstance(error, ValueError) and not isinstance(error, OSError)
         if is_impossible or isinstance(error, aiosmtplib.SMTPNotSupported):
@@ -200,6 +207,16 @@ def _written(client: aiosmtplib.SMTP, mail: EmailMessage, to: str) -> tuple[byte
     if not client.supports_extension("smtputf8"):
         raise aiosmtplib.SMTPNotSupported("the server takes ASCII addresses only (no SMTPUTF8)")
     return mail.as_bytes(policy=policy.clone(utf8=True)), [*options, "SMTPUTF8"], "utf-8"
+
+
+def _is_no_mailbox(code: int, message: str) -> bool:
+    """Whether an answer to RCPT says that there is no such mailbox, and not that mail is unwanted.
+
+    What is unwanted depends on who sends what, which one company must not decide for the others.
+    """
+    if (enhanced := _ENHANCED.match(message)) is not None:
+        return _NO_MAILBOX.fullmatch(enhanced[1]) is not None
+    return code in _PLAIN_NO_MAILBOX
 
 
 def _tls_context(ca_file: str) -> ssl.SSLContext:

@@ -108,10 +108,11 @@ class BulkQuery(
 
 
 class BulkAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """How many jobs were touched, or would be."""
+    """How many jobs were touched, or would be; with `more`, ask again for those that are left."""
 
     count: int
     dry_run: bool
+    more: bool = False
 
 
 class QueueState(msgspec.Struct, frozen=True):

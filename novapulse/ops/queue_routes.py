@@ -24,14 +24,14 @@ async def list_jobs(ctx: Context, queue: str, query: JobQuery) -> Listing[JobVie
 
 @routes.add("DELETE", "/queue/{queue}/jobs", scope=Scope.QUEUE_WRITE)
 async def clear_queue(ctx: Context, queue: str, query: BulkQuery) -> BulkAnswer:
-    """Delete a queue's jobs of one state; `dryRun=true` only counts them."""
-    return await queues.clear_queue(ctx, queues.named_queue(queue), query)
+    """Delete a queue's jobs of one state, up to 1,000; `dryRun=true` only counts them."""
+    return await queues.clear_queue(ctx, queues.named_queue(queue), query=query)
 
 
 @routes.add("POST", "/queue/{queue}/retry", scope=Scope.QUEUE_WRITE)
 async def retry_queue(ctx: Context, queue: str, query: BulkQuery) -> BulkAnswer:
-    """Retry a queue's jobs of one state; `dryRun=true` only counts them."""
-    return await queues.retry_queue(ctx, queues.named_queue(queue), query)
+    """Retry a queue's jobs of one state, up to 1,000; `dryRun=true` only counts them."""
+    return await queues.retry_queue(ctx, queues.named_queue(queue), query=query)
 
 
 @routes.add("POST", "/queue/{queue}/pause", scope=Scope.QUEUE_WRITE)

@@ -1,12 +1,14 @@
 """Use cases on queues and jobs: look, retry, cancel, clear, pause. What changes is audited."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
 
 import msgspec
 
 from novapulse.core.access import Grant, Scope
 from novapulse.core.context import Context, Transaction
-from novapulse.core.errors import NotFound
+from novapulse.core.errors import NotFound, TransientConflict
 from novapulse.core.events import PLATFORM
 from novapulse.core.jobs import presence, stats
 from novapulse.core.jobs.admin import JobAdmin, JobFilter, JobStateConflict
@@ -32,6 +34,10 @@ from novapulse.ops.model import (
     QueueStats,
     QueueTable,
 )
+
+# One transaction takes so many jobs, well within what a request may wait. Where consumers
+# change one of them meanwhile nothing of it counts: fewer are sooner done.
+BATCHES = (1_000, 100, 10)
 
 
 def named_queue(name: str) -> Queue:
@@ -114,31 +120,38 @@ async def cancel_job(ctx: Context, job_id: str) -> JobView:
     return _view(ctx, job)
 
 
-async def clear_queue(ctx: Context, queue: Queue, query: BulkQuery) -> BulkAnswer:
-    """Delete the jobs that the filter chooses; raises JobStateConflict for running ones."""
+async def clear_queue(
+    ctx: Context, queue: Queue, *, query: BulkQuery, at_most: int = BATCHES[0]
+) -> BulkAnswer:
+    """Delete a batch of the jobs that the filter chooses; raises JobStateConflict for running ones.
+
+    The answer says whether there are more.
+    """
     ctx.require(Scope.QUEUE_WRITE)
     if query.state is State.RUNNING:
         raise JobStateConflict("Running jobs can not be deleted; cancel them instead")
     chosen = _chosen(queue, query)
     if query.dry_run:
         return BulkAnswer(count=await _admin(ctx).count(chosen), dry_run=True)
-    count = await _admin(ctx).clear(chosen)
-    await _record_bulk(ctx, QueueCleared(queue=_cleared(queue, query, count)))
-    return BulkAnswer(count=count, dry_run=False)
+    return await _batch(ctx, _CLEARING, queue=queue, query=query, at_most=at_most)
 
 
-async def retry_queue(ctx: Context, queue: Queue, query: BulkQuery) -> BulkAnswer:
-    """Retry the jobs that the filter chooses; raises JobStateConflict."""
+async def retry_queue(
+    ctx: Context, queue: Queue, *, query: BulkQuery, at_most: int = BATCHES[0]
+) -> BulkAnswer:
+    """Retry a batch of the jobs that the filter chooses; raises JobStateConflict.
+
+    The answer says whether there are more.
+    """
     ctx.require(Scope.QUEUE_WRITE)
     if query.state in (State.RUNNING, State.COMPLETED, State.AVAILABLE):
         raise JobStateConflict(f"Jobs that are {query.state} can not be retried")
     chosen = _chosen(queue, query)
     if query.dry_run:
         return BulkAnswer(count=await _admin(ctx).count(chosen), dry_run=True)
-    count = await _admin(ctx).retry_all(chosen)
-    await _record_bulk(ctx, QueueRetried(queue=_cleared(queue, query, count)))
+    answer = await _batch(ctx, _RETRYING, queue=queue, query=query, at_most=at_most)
     ctx.runtime.bell.ring(str(queue))
-    return BulkAnswer(count=count, dry_run=False)
+    return answer
 
 
 async def set_paused(ctx: Context, queue: Queue, *, is_paused: bool) -> QueueState:
@@ -152,9 +165,34 @@ async def set_paused(ctx: Context, queue: Queue, *, is_paused: bool) -> QueueSta
     return state
 
 
-async def _record_bulk(ctx: Context, event: QueueCleared | QueueRetried) -> None:
-    async with ctx.transaction(company_id=PLATFORM) as tx:
-        tx.record(event)
+class _Deed(NamedTuple):
+    find: Callable[..., Awaitable[list[str]]]
+    change: Callable[..., Awaitable[int]]
+    event: type[QueueCleared | QueueRetried]
+
+
+_CLEARING = _Deed(JobAdmin.clearable, JobAdmin.clear, QueueCleared)
+_RETRYING = _Deed(JobAdmin.retriable, JobAdmin.retry_all, QueueRetried)
+
+
+async def _batch(
+    ctx: Context, deed: _Deed, *, queue: Queue, query: BulkQuery, at_most: int
+) -> BulkAnswer:
+    """Some of the jobs and the line that says how many, in one transaction."""
+    chosen = _chosen(queue, query)
+    for batch in BATCHES:
+        size = min(batch, at_most)
+        ids = await deed.find(_admin(ctx), chosen, limit=size + 1)
+        try:
+            async with ctx.transaction(company_id=PLATFORM) as tx:
+                count = await deed.change(_admin_in(tx), chosen, ids[:size])
+                tx.record(deed.event(queue=_cleared(queue, query, count)))
+        except TransientConflict:
+            if batch == BATCHES[-1]:
+                raise
+        else:
+            return BulkAnswer(count=count, dry_run=False, more=len(ids) > size)
+    raise AssertionError("unreachable")
 
 
 def _scope(ctx: Context) -> str | None:

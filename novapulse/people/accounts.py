@@ -10,7 +10,7 @@ from novapulse.core import paging
 from novapulse.core.access import Scope
 from novapulse.core.context import Context
 from novapulse.core.documents import new_object_id
-from novapulse.core.errors import NotFound
+from novapulse.core.errors import NotFound, TransientConflict
 from novapulse.core.events import PLATFORM
 from novapulse.core.paging import Listing
 from novapulse.identity import service as identity
@@ -76,27 +76,33 @@ async def disable_account(ctx: Context, account: Account) -> None:
     if account.company_id is not None:
         await members.disable_member(ctx.on_company(account.company_id), account.user.id)
     else:
-        await _set_operator_status(ctx, account, "disabled")
+        await _set_operator_status(ctx, account.user.id, "disabled")
 
 
 async def enable_account(ctx: Context, account: Account) -> None:
     if account.company_id is not None:
         await members.enable_member(ctx.on_company(account.company_id), account.user.id)
     else:
-        await _set_operator_status(ctx, account, "active")
+        await _set_operator_status(ctx, account.user.id, "active")
 
 
-async def _set_operator_status(ctx: Context, account: Account, status: str) -> None:
+async def _set_operator_status(ctx: Context, user_id: str, status: str) -> None:
     ctx.require(Scope.COMPANIES_WRITE)
-    before = account.user
-    if before.status == status:
-        return
-    after = msgspec.structs.replace(
-        before, status=status, updated_at=ctx.now(), version=before.version + 1
-    )
     async with ctx.transaction(company_id=PLATFORM) as tx:
-        if status == "disabled" and not await has_other_operator(tx, before.id):
+        accounts = AccountStore(tx)
+        # As it is now: while the command line asked, they may have changed their own account.
+        account = await accounts.find(user_id)
+        if account is None:
+            raise NotFound("There is no such account")
+        before = account.user
+        if before.status == status:
+            return
+        if status == "disabled" and not await has_other_operator(tx, user_id):
             raise LastOperator()
-        await AccountStore(tx).save_user(after, if_version=before.version)
-        await end_access(tx, before.id)
+        after = msgspec.structs.replace(
+            before, status=status, updated_at=ctx.now(), version=before.version + 1
+        )
+        if not await accounts.save_user(after, if_version=before.version):
+            raise TransientConflict()
+        await end_access(tx, user_id)
         tx.record(UserDisabled(user=after) if status == "disabled" else UserEnabled(user=after))

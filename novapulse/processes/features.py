@@ -29,6 +29,8 @@ from novapulse.dispatch import queue as dispatch_queue
 from novapulse.exports import routes as export_routes
 from novapulse.identity import factors
 from novapulse.identity import store as identity_store
+from novapulse.invites import jobs as invite_jobs
+from novapulse.invites import planner as invite_planner
 from novapulse.invites import routes as invite_routes
 from novapulse.invites import store as invite_store
 from novapulse.mail import jobs as mail_jobs
@@ -135,12 +137,16 @@ SEALED: Sequence[SealedField] = (
 
 PLANNERS: Sequence[pump.Planner] = (
     delivery_planner.plan_deliveries,
+    invite_planner.plan_withdrawals,
     notification_planner.plan_notifications,
     run_planner.plan_runs,
 )
 
 # Importing a module of job kinds declares them on their queue's Huey instance.
-JOB_MODULES = (mail_jobs, delivery_jobs, dispatch_jobs, notification_jobs, run_jobs, report_jobs)
+JOB_MODULES = (
+    *(mail_jobs, invite_jobs, delivery_jobs, dispatch_jobs),
+    *(notification_jobs, run_jobs, report_jobs),
+)
 
 # Importing a module of actions declares what workflows can have done.
 ACTION_MODULES = (work_actions, workflow_actions, run_actions)

@@ -1,20 +1,17 @@
 """Inspecting and moving jobs by hand: every query that administration makes of the ledger."""
 
-from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from novapulse.core import wire
-from novapulse.core.errors import Conflict, NotFound
+from novapulse.core.errors import Conflict, NotFound, TransientConflict
 from novapulse.core.jobs.kinds import Queue
-from novapulse.core.jobs.ledger import CLAIM, CLAIMABLE, DUE, FINISHED
+from novapulse.core.jobs.ledger import CLAIM, CLAIMABLE, DUE, FINISHED, OPEN_KEY
 from novapulse.core.jobs.rows import JobRow
 from novapulse.core.jobs.states import CLAIMABLE_STATES, TERMINAL, State
 from novapulse.core.mongo import Document, Duplicate, Rows
-
-_BATCH = 5_000
 
 
 class JobStateConflict(Conflict):
@@ -64,6 +61,15 @@ def _of_state(state: State | None) -> Document:
     if state in TERMINAL:
         return {"state": str(state), "finishedAt": CLAIMABLE["dueAt"]}
     return {"state": str(state)}
+
+
+def _idle(chosen: JobFilter) -> Document:
+    return {**chosen.where(), "lease": {"$exists": False}}
+
+
+def _open_key(row: Document) -> str:
+    """As `NewJob.open_key` makes it."""
+    return f"{row.get('companyId')}:{row['kind']}:{row['key']}"
 
 
 class JobAdmin:
@@ -157,47 +163,60 @@ class JobAdmin:
         """How many jobs a bulk verb would touch; stops counting at a million."""
         return await self._rows.count(chosen.where(), limit=1_000_000)
 
-    async def clear(self, chosen: JobFilter) -> int:
-        """Delete the chosen jobs; running ones are never among them. How many.
+    async def clearable(self, chosen: JobFilter, *, limit: int) -> list[str]:
+        """Up to `limit` of the chosen jobs; running ones are never among them."""
+        rows = await self._some(_idle(chosen), chosen, limit=limit)
+        return [row["_id"] for row in rows]
 
-        Not those that come meanwhile: it ends also under load.
+    async def clear(self, chosen: JobFilter, ids: list[str]) -> int:
+        """Delete these; how many. One that is retried or claimed meanwhile is not the same."""
+        return await self._rows.delete_many({"_id": {"$in": ids}, **_idle(chosen)})
+
+    async def retriable(self, chosen: JobFilter, *, limit: int) -> list[str]:
+        """Up to `limit` of the chosen dead, cancelled or waiting jobs.
+
+        Those whose key another open job has stay as they are, and of several
+        with one key all but the first.
         """
-        where = {**chosen.where(), "lease": {"$exists": False}}
-        rest = await self.count(chosen)
-        deleted = 0
-        while rest > 0 and (ids := await self._some(where, chosen, limit=min(rest, _BATCH))):
-            rest -= len(ids)
-            # Their state once more: one that is retried meanwhile is not the same any longer.
-            deleted += await self._rows.delete_many({"_id": {"$in": ids}, **where})
-        return deleted
+        found: list[str] = []
+        seen: list[str] = []
+        taken: set[str] = set()
+        while len(found) < limit:
+            where = {**chosen.where(), "_id": {"$nin": seen}}
+            rows = await self._some(where, chosen, limit=limit)
+            keys = {row["_id"]: _open_key(row) for row in rows if "key" in row}
+            holders = await self._holders(set(keys.values()))
+            for job_id in (row["_id"] for row in rows):
+                key = keys.get(job_id)
+                if key is None or (key not in taken and holders.get(key, job_id) == job_id):
+                    found.append(job_id)
+                if key is not None:
+                    taken.add(key)
+            seen += [row["_id"] for row in rows]
+            if len(rows) < limit:
+                break
+        return found[:limit]
 
-    async def retry_all(self, chosen: JobFilter) -> int:
-        """Retry the chosen dead, cancelled or waiting jobs; how many.
+    async def retry_all(self, chosen: JobFilter, ids: list[str]) -> int:
+        """Retry these; how many. Raises TransientConflict when a key was taken meanwhile."""
+        try:
+            return await self._retry({**chosen.where(), "_id": {"$in": ids}})
+        except JobStateConflict as error:
+            raise TransientConflict() from error
 
-        Those whose key another open job has stay as they are.
-        """
-        where = chosen.where()
-        tried: list[str] = []
-        retried = 0
-        while ids := await self._some({**where, "_id": {"$nin": tried}}, chosen, limit=_BATCH):
-            try:
-                retried += await self._retry({**where, "_id": {"$in": ids}})
-            except JobStateConflict:  # of one of them; some may be retried already
-                tried += ids
-                retried += await self._retry_each(ids, where)
-        return retried
+    async def _holders(self, keys: set[str]) -> dict[str, str]:
+        """The open job of each of these keys that has one."""
+        if not keys:
+            return {}
+        where = {"openKey": {"$in": list(keys)}}
+        fields = {"openKey": 1}
+        rows = await self._rows.find(where, limit=len(keys), projection=fields, hint=OPEN_KEY)
+        return {row["openKey"]: row["_id"] for row in rows}
 
-    async def _retry_each(self, ids: list[str], where: Document) -> int:
-        for job_id in ids:
-            with suppress(JobStateConflict):
-                await self._retry({**where, "_id": job_id})
-        left = await self._rows.count({**where, "_id": {"$in": ids}}, limit=len(ids))
-        return len(ids) - left
-
-    async def _some(self, where: Document, chosen: JobFilter, *, limit: int) -> list[str]:
+    async def _some(self, where: Document, chosen: JobFilter, *, limit: int) -> list[Document]:
         options: dict[str, Any] = {"hint": hint} if (hint := chosen.hint()) else {}
-        found = await self._rows.find(where, limit=limit, projection={"_id": 1}, **options)
-        return [row["_id"] for row in found]
+        fields = {"_id": 1, "key": 1, "kind": 1, "companyId": 1}
+        return await self._rows.find(where, limit=limit, projection=fields, **options)
 
     async def set_paused(self, queue: Queue, *, is_paused: bool) -> None:
         change = {"$set": {"isPaused": is_paused}}

@@ -173,9 +173,36 @@ async def test_retrying_all_skips_those_whose_key_is_taken(engine: Engine) -> No
         await admin(engine).cancel(other, by="tests")
         chosen = JobFilter(queue=Queue.EMAIL, state=State.DEAD)
         assert await admin(engine).count(chosen) == 3
-        assert await admin(engine).retry_all(chosen) == 1
+        (first,) = await admin(engine).retriable(chosen, limit=2)
+        assert await admin(engine).retry_all(chosen, [first]) == 1
         assert await engine.states() == {"available": 1, "dead": 2, "cancelled": 1}
-        assert await admin(engine).retry_all(chosen) == 0
+        assert await admin(engine).retriable(chosen, limit=2) == []
+        left = [row["_id"] for row in await engine.rows() if row["state"] == "dead"]
+        with pytest.raises(TransientConflict):  # the key was taken after a look
+            await admin(engine).retry_all(chosen, left)
+
+
+async def test_retrying_finds_what_is_behind_many_whose_key_is_taken(engine: Engine) -> None:
+    with declared(work) as kind:
+        for _ in range(5):
+            blocked = await enqueue(engine, kind, key="k")
+            await admin(engine).cancel(blocked, by="tests")
+        await enqueue(engine, kind, key="k")
+        free = await engine.add(kind, number=3)
+        for job_id in free:
+            await admin(engine).cancel(job_id, by="tests")
+        chosen = JobFilter(queue=Queue.EMAIL, state=State.CANCELLED)
+        assert await admin(engine).retriable(chosen, limit=2) == free[:2]
+        assert await admin(engine).retriable(chosen, limit=9) == free
+
+
+async def test_a_waiting_job_holds_its_own_key(engine: Engine) -> None:
+    with declared(work) as kind:
+        job_id = await enqueue(engine, kind, key="k", delay=600)
+        chosen = JobFilter(queue=Queue.EMAIL, state=State.SCHEDULED)
+        assert await admin(engine).retriable(chosen, limit=9) == [job_id]
+        assert await admin(engine).retry_all(chosen, [job_id]) == 1
+        assert await engine.states() == {"available": 1}
 
 
 async def test_a_retried_job_has_all_its_attempts_once_more(engine: Engine) -> None:
@@ -211,7 +238,8 @@ async def test_clearing_deletes_what_was_counted_and_nothing_that_runs(engine: E
             await engine.add(kind, number=20, delay_seconds=3_600, company_id=OTHER)
             scheduled = JobFilter(queue=Queue.EMAIL, state=State.SCHEDULED)
             assert await admin(engine).count(scheduled) == 50
-            assert await admin(engine).clear(scheduled) == 50
+            ids = await admin(engine).clearable(scheduled, limit=99)
+            assert await admin(engine).clear(scheduled, ids) == 50
             assert await engine.states() == {"running": 1}
             go_on.set()
             await engine.until_all("completed", 1)

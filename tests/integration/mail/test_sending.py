@@ -231,12 +231,27 @@ async def test_an_address_that_was_refused_is_not_tried_again_until_it_is_let(
         assert event["data"]["suppression"]["address"] == "ada@example.com"
 
 
-async def test_a_no_to_ourselves_suppresses_nobody(stores: RunningStores, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("verb", "answer"),
+    [
+        ("MAIL", "550 5.7.1 you may not send from there"),
+        ("RCPT", "554 5.7.1 not from you"),
+        ("DATA", "554 no valid recipients"),
+        ("END", "554 5.7.1 this looks like spam"),
+    ],
+)
+async def test_a_no_to_sender_or_message_kills_one_mail_and_silences_nobody(
+    stores: RunningStores, tmp_path: Path, *, verb: str, answer: str
+) -> None:
     async with mail_server() as server, sending(stores, server, tmp_path) as engine:
-        server.moods["MAIL"] = "550 5.7.1 you may not send from there"
+        server.moods[verb] = answer
         async with engine.working():
             row = await engine.until_state(await engine.add_one("mail.send", HELLO), "dead")
-        assert row["attempt"] == 1
+            assert row["attempt"] == 1
+            assert answer in row["errors"][-1]["message"]
+            server.moods.clear()
+            others = {**HELLO, "subject": "A message of somebody else"}
+            await engine.until_state(await engine.add_one("mail.send", others), "completed")
         assert await engine.db.platform("mail_suppressions").find({}, limit=9) == []
 
 

@@ -179,7 +179,36 @@ async def test_a_5xx_is_the_last_word_on_the_recipient_or_on_us(
         server.moods[verb] = "550 5.1.1 nobody here"
         with pytest.raises(Refused, match=r"550 5\.1\.1 nobody here") as refused:
             await send(client)
-    assert refused.value.is_about_recipient is (verb in ("RCPT", "DATA", "END"))
+    assert refused.value.is_about_recipient is (verb == "RCPT")
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_no_mailbox"),
+    [
+        ("550 5.1.1 nobody here", True),
+        ("550 #5.1.10 nobody here", True),
+        ("550 5.2.1 disabled", True),
+        ("550 No such user", True),
+        ("551 not local", True),
+        ("553 no such name", True),
+        ("550 5.1.0 an address", False),
+        ("550 5.1.8 the sender's domain is not found", False),
+        ("552 5.2.2 mailbox full", False),
+        ("550 5.2.10 something else", False),
+        ("550 5.7.1 unwanted", False),
+        ("554 5.7.1 relay access denied", False),
+        ("554 no transaction", False),
+        ("552 too much", False),
+    ],
+)
+async def test_a_recipient_is_refused_for_its_mailbox_or_by_a_rule(
+    answer: str, is_no_mailbox: bool
+) -> None:
+    async with mail_server() as server, speaking(server) as client:
+        server.moods["RCPT"] = answer
+        with pytest.raises(Refused) as refused:
+            await send(client)
+    assert refused.value.is_about_recipient is is_no_mailbox
 
 
 async def test_who_waits_behind_a_broken_connection_has_not_tried() -> None:

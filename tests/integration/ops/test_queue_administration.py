@@ -12,9 +12,14 @@ from novapulse.core.ids import new_id
 from novapulse.core.jobs.claims import CLAIMS
 from novapulse.core.jobs.rows import JOBS, NewJob
 from novapulse.core.pump import Pump
+from novapulse.ops import queues
 from novapulse.processes.features import PLANNERS
 from tests.support.api import RECEIVER_URL, Answer, Api, Person
 
+BULK = [
+    ("DELETE", "/queue/email/jobs?state=dead", "queue.cleared"),
+    ("POST", "/queue/email/retry?state=dead", "queue.retried"),
+]
 MAIL = {
     "to": "ada@example.com",
     "template": "system_alert",
@@ -182,18 +187,69 @@ async def test_a_bulk_verb_counts_first_and_touches_only_what_it_was_told(
     before = await states(api)
     path = f"/queue/email/{verb}?state=dead"
     answer = await operator.request(method, f"{path}&dryRun=true")
-    assert answer.json() == {"count": 3, "dryRun": True}
+    assert answer.json() == {"count": 3, "dryRun": True, "more": False}
     assert await states(api) == before
     name = "queue.cleared" if method == "DELETE" else "queue.retried"
     already = len(await audited(api, name))
     answer = await operator.request(method, path)
-    assert answer.json() == {"count": 3, "dryRun": False}
+    assert answer.json() == {"count": 3, "dryRun": False, "more": False}
     after = {job_id: "available" for job_id in dead if method == "POST"}
     assert await states(api) == {**after, waiting: "scheduled"}
     row = (await audited(api, name))[already]
     assert row["data"]["queue"]["count"] == 3
     assert row["data"]["queue"]["filter"]["state"] == "dead"
     assert row["resourceId"] == "nova:email"
+
+
+@pytest.mark.parametrize(("method", "path", "name"), BULK)
+async def test_many_jobs_take_several_requests_and_each_has_its_line(
+    api: Api,
+    operator: Person,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    method: str,
+    path: str,
+    name: str,
+) -> None:
+    monkeypatch.setattr(queues, "BATCHES", (3, 2, 1))
+    for _ in range(7):
+        await kill(api, await add(api))
+    already = len(await audited(api, name))
+    for count, left in ((3, 4), (3, 1), (1, 0)):
+        answer = await operator.request(method, path)
+        assert answer.json() == {"count": count, "dryRun": False, "more": left > 0}
+        assert list((await states(api)).values()).count("dead") == left
+    lines = (await audited(api, name))[already:]
+    assert [row["data"]["queue"]["count"] for row in lines] == [3, 3, 1]
+
+
+@pytest.mark.parametrize(("method", "path", "name"), BULK)
+@pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "in one with the answer"}])
+async def test_a_job_that_somebody_is_changing_holds_up_only_its_neighbours(
+    api: Api,
+    operator: Person,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    method: str,
+    path: str,
+    name: str,
+    headers: dict[str, str],
+) -> None:
+    monkeypatch.setattr(queues, "BATCHES", (3, 2, 1))
+    dead = [await kill(api, await add(api)) for _ in range(3)]
+    already = len(await audited(api, name))
+    async with api.runtime.db.transaction() as session:
+        rows = api.runtime.db.platform(JOBS, session)
+        await rows.update_one({"_id": dead[-1]}, {"$set": {"priority": 5}})
+        answer = await operator.request(method, path, headers=headers)
+        if method == "POST" and headers:
+            assert answer.status == 503  # nothing of it counts
+        else:
+            assert answer.json() == {"count": 2, "dryRun": False, "more": True}
+    touched = 0 if answer.status == 503 else 2
+    assert list((await states(api)).values()).count("dead") == 3 - touched
+    lines = (await audited(api, name))[already:]
+    assert [row["data"]["queue"]["count"] for row in lines] == ([2] if touched else [])
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from novapulse.mail.jobs import send
 from novapulse.mail.model import Message
 from novapulse.mail.spool import Spool
 from novapulse.migrations.order import MIGRATIONS
+from novapulse.ops import queues
 from novapulse.processes import places
 from novapulse.processes.features import INDEXES
 from novapulse.processes.runtime import open_runtime
@@ -162,6 +163,19 @@ def test_clearing_dead_jobs_leaves_the_others(shell: Shell) -> None:
     assert shell.states() == dict.fromkeys(kept, "available")
     (row,) = shell.database.events.find({"type": "queue.cleared"})
     assert (row["companyId"], row["data"]["queue"]["count"]) == ("platform", 3)
+
+
+@pytest.mark.parametrize(("verb", "name"), [("clear", "cleared"), ("retry", "retried")])
+def test_a_verb_goes_on_until_it_is_done_with_a_line_a_batch(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, *, verb: str, name: str
+) -> None:
+    monkeypatch.setattr(queues, "BATCHES", (3, 2, 1))
+    shell.add(7, state="dead")
+    said = shell("queue", verb, "email", "--state", "dead", "--yes")
+    assert (said.code, said.out.split(" jobs")[0]) == (0, "7")
+    assert "dead" not in shell.states().values()
+    lines = shell.database.events.find({"type": f"queue.{name}"})
+    assert [row["data"]["queue"]["count"] for row in lines] == [3, 3, 1]
 
 
 def test_retrying_takes_the_dead_ones_unless_told_otherwise(shell: Shell) -> None:
