@@ -6,7 +6,12 @@ import click
 @click.command(hidden=True)
 @click.argument(
     "role",
-    type=click.Choice(["api", "consumer", "scheduler", "migrate", "redis_server", "fork_server"]),
+    type=click.Choice(
+        [
+            *("api", "consumer", "scheduler", "caretaker", "migrate"),
+            *("redis_server", "fork_server"),
+        ]
+    ),
 )
 @click.argument("arguments", nargs=-1)
 def process(role: str, arguments: tuple[str, ...]) -> None:

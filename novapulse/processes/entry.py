@@ -9,7 +9,7 @@ from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
-from novapulse.core.errors import ConfigurationInvalid, Error, Unavailable
+from novapulse.core.errors import ConfigurationInvalid, Error, StorageFull, Unavailable
 from novapulse.core.exitcodes import exit_code_of
 from novapulse.core.settings import Loaded, read_handoff
 from novapulse.core.telemetry import logs, tracing
@@ -123,9 +123,9 @@ def stop_event() -> asyncio.Event:
 
 
 async def until_available(check: Callable[[], Awaitable[None]]) -> None:
-    """Wait for a store; the supervisor's start timeout bounds it."""
+    """Wait for a store, or for room in it; the supervisor's start timeout bounds it."""
     while True:
-        with suppress(Unavailable):
+        with suppress(Unavailable, StorageFull):
             await check()
             return
         await asyncio.sleep(_STORE_RETRY_SECONDS)

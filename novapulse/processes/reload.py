@@ -22,14 +22,15 @@ from novapulse.processes.difference import described
 from novapulse.processes.gauges import Gauges
 from novapulse.processes.referenced import Digests, digests, rewritten
 from novapulse.processes.roles import LISTENER, Roles, build_specs, count_key
+from novapulse.processes.specs import CARETAKER
 from supervisor.control import ControlError
 from supervisor.operations import Plan
 from supervisor.spec import ProcessSpec
 from supervisor.steps import AddStep, RemoveStep, RollStep, Step, SwapStep, TellStep
 
-# Which processes a class of keys rolls; the scheduler goes with the consumers, because it
-# works on the same queues.
-_BACKGROUND = frozenset({"consumer", "scheduler"})
+# Which processes a class of keys rolls; the scheduler and who is in its place go with the
+# consumers, because they work on the same queues.
+_BACKGROUND = frozenset({"consumer", "scheduler", CARETAKER})
 _ROLLS: dict[Reload, frozenset[str]] = {
     Reload.API: frozenset({"api"}),
     Reload.REBIND: frozenset({"api"}),

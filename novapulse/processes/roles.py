@@ -1,6 +1,7 @@
 """Which of the program's roles this appliance fills: all, or those of `run --roles`.
 
-Embedded stores, the migrations before everything else and the fork server belong to whatever runs.
+Embedded stores, the migrations before everything else and the fork server belong to whatever runs,
+and so does the caretaker, in the scheduler's place.
 """
 
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from pathlib import Path
 
 from novapulse.core.errors import Invalid
 from novapulse.core.settings import Loaded
-from novapulse.processes.specs import QUEUES, build_table
+from novapulse.processes.specs import CARETAKER, QUEUES, build_table
 from novapulse.processes.starting import FORK_SERVER
 from supervisor.spec import ProcessSpec
 
@@ -36,6 +37,8 @@ class Roles:
         return cls(names)
 
     def has(self, role: str) -> bool:
+        if role == CARETAKER:
+            return not self.has("scheduler")
         if self.names is None or role in _ALWAYS:
             return True
         return role in self.names or role.partition(":")[0] in self.names

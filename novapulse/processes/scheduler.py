@@ -1,18 +1,15 @@
-"""The scheduler: whoever leads pumps events and takes back what lost consumers held.
+"""The scheduler: whoever leads pumps events and takes back what lost machines held.
 
 Several may run; a lease decides which one leads. Everything it does can be
 repeated: a leader that was replaced while it slept does no harm.
 """
 
 import asyncio
-import os
-import threading
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
-from pathlib import Path
 
 import structlog
 
@@ -21,24 +18,22 @@ from novapulse.core.clock import until_next
 from novapulse.core.context import Runtime
 from novapulse.core.errors import StorageFull, TransientConflict, Unavailable
 from novapulse.core.events import EVENTS
-from novapulse.core.jobs import periodic, presence, stats, stillness, upkeep
+from novapulse.core.jobs import periodic, stats, stillness, upkeep
 from novapulse.core.jobs.bell import TICK_SECONDS, Ear
 from novapulse.core.jobs.stillness import Stillness
 from novapulse.core.leader import LEASE_SECONDS, RENEW_SECONDS, Leadership
-from novapulse.core.mongo import Document
 from novapulse.core.pump import Pump
 from novapulse.core.tasks import end_all
-from novapulse.core.telemetry import metricfiles, metrics
+from novapulse.core.telemetry import metrics
 from novapulse.invites.service import expire_invites
 from novapulse.processes import entry, places
+from novapulse.processes.caretaker import Caretaker, ring_due
 from novapulse.processes.entry import Child
 from novapulse.processes.features import CHORES, PLANNERS
-from novapulse.processes.handoff import INSTANCE
 from novapulse.processes.runtime import open_runtime
 from novapulse.runs import planner as run_planner
 from novapulse.runs.upkeep import fail_orphans
 from novapulse.stores.layout import MongoRole
-from supervisor.control import ControlClient, ControlError
 
 log = structlog.get_logger("scheduler")
 SWEEP_SECONDS = 5.0
@@ -109,24 +104,11 @@ class Scheduler:
             task.result()
 
     async def start(self, live_instances: list[str]) -> None:
-        """Release at once what earlier incarnations of this appliance held."""
+        """Lead at once in place of an earlier incarnation of this appliance."""
         live = [f"{self._appliance}/{instance}" for instance in live_instances]
-        ours: Document = {"$regex": f"^{self._appliance}/", "$nin": live}
-        await self._release(ours, "its consumer is gone")
         holder = await self._leadership.holder()
         if holder and holder.startswith(f"{self._appliance}/") and holder not in live:
             await self._take(gone=(holder,))
-
-    async def forget(self, instance: str) -> None:
-        """A process of this appliance ended: its leases are free now."""
-        await self._release({"$in": [f"{self._appliance}/{instance}"]}, "its consumer ended")
-
-    async def _release(self, holders: Document, reason: str) -> None:
-        await presence.leave_all(self._runtime.db, holders)
-        released = await upkeep.release_held(self._runtime.db, holders, reason=reason)
-        if released:
-            log.warning("jobs.released", jobs=released, reason=reason)
-            await self._ring_due()
 
     async def _take(self, *, gone: tuple[str, ...] = ()) -> None:
         asked = time.monotonic()
@@ -193,12 +175,12 @@ class Scheduler:
         lapsed = await upkeep.release_lapsed(self._runtime.db)
         if lapsed:
             log.warning("jobs.lapsed", jobs=lapsed)
-        await self._ring_due()
+        await ring_due(self._runtime)
 
     async def _take_back_strays(self) -> None:
         if strays := await upkeep.release_strays(self._runtime.db):
             log.warning("jobs.strays", jobs=strays)
-            await self._ring_due()
+            await ring_due(self._runtime)
 
     async def _enqueue_periodic(self) -> float:
         """Nothing more is due before the next minute, which is how long to rest."""
@@ -263,53 +245,9 @@ class Scheduler:
     async def _do(self, chore: Callable[[Runtime], Awaitable[object]]) -> None:
         await chore(self._runtime)
 
-    async def _ring_due(self) -> None:
-        for queue in await upkeep.due_queues(self._runtime.db):
-            self._runtime.bell.ring(queue)
-
 
 def _until_next_minute(now: datetime) -> float:
     return 60.05 - now.second - now.microsecond / 1e6
-
-
-class Numbers:
-    """The metric files of this appliance's processes; those of the ended ones are folded."""
-
-    def __init__(self) -> None:
-        self._directory = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
-
-    def start(self, live_instances: Callable[[], list[str]]) -> None:
-        """For everybody who is gone already; our own file is a living one's."""
-        own = os.environ[INSTANCE]
-        metricfiles.fold_gone(self._directory, lambda: [own, *live_instances()])
-
-    def forget(self, instance: str) -> None:
-        try:
-            metricfiles.fold(self._directory, [instance])
-        except OSError as error:  # a full disk: the file stays, and is merged as it is
-            log.warning("metrics.not_folded", instance=instance, error=str(error))
-
-
-class Announcements:
-    """What the supervisor says about its children's ends, heard on a thread of its own."""
-
-    def __init__(self, child: Child) -> None:
-        self._client = ControlClient(places.control_socket(child.loaded.paths.run))
-
-    def live_instances(self) -> list[str]:
-        return [one["instance"] for one in self._client.status()["processes"] if one["pid"]]
-
-    def listen(self, on_exit: Callable[[str], None]) -> None:
-        """Call `on_exit(instance)` in the running loop for every exit from now on."""
-        loop = asyncio.get_running_loop()
-
-        def hear() -> None:
-            with suppress(ControlError, RuntimeError):  # the supervisor or our loop has ended
-                for event in self._client.subscribe():
-                    if "exit" in event:
-                        loop.call_soon_threadsafe(on_exit, event["exit"]["instance"])
-
-        threading.Thread(target=hear, name="announcements", daemon=True).start()
 
 
 async def serve(child: Child) -> None:
@@ -321,29 +259,16 @@ async def serve(child: Child) -> None:
         scheduler = Scheduler(
             runtime, appliance=appliance, owner=places.owner(loaded, child.instance)
         )
-        endings: asyncio.Queue[str] = asyncio.Queue()
-        announcements = Announcements(child)
-        announcements.listen(endings.put_nowait)
-        live = await asyncio.to_thread(announcements.live_instances)
+        caretaker = Caretaker(child, runtime)
+        live = await caretaker.start()
         await entry.until_available(partial(scheduler.start, live))
-        numbers = Numbers()
-        await asyncio.to_thread(numbers.start, announcements.live_instances)
         child.on_settings(lambda loaded: runtime.adopt(loaded.settings))
         beat = asyncio.create_task(child.attend(stopping))
-        forgetting = asyncio.create_task(_forget_ended(scheduler, numbers, endings))
+        caring = asyncio.create_task(caretaker.run())
         child.link.ready()
         await scheduler.run(stopping)
-        forgetting.cancel()
+        caring.cancel()
         beat.cancel()
-
-
-async def _forget_ended(
-    scheduler: Scheduler, numbers: Numbers, endings: asyncio.Queue[str]
-) -> None:
-    while True:
-        instance = await endings.get()
-        numbers.forget(instance)
-        await entry.until_available(partial(scheduler.forget, instance))
 
 
 def main(child: Child) -> None:

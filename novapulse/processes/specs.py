@@ -35,6 +35,8 @@ _FATAL_TO_MIGRATE = frozenset({1, _UNAVAILABLE, _BUG, _CONFIGURATION})
 # Queues whose job kinds exist; a consumer without any would only cost memory.
 QUEUES = ("email", "webhook", "workflow", "report")
 STORE_STOP_SECONDS = 5.0
+# Of an appliance without a scheduler, which would do the same beside its own.
+CARETAKER = "caretaker"
 
 
 def build_table(loaded: Loaded, *, handoff: Path, log_format: str) -> list[ProcessSpec]:
@@ -45,8 +47,8 @@ def build_table(loaded: Loaded, *, handoff: Path, log_format: str) -> list[Proce
     """
     table = _Table(loaded, _environment(handoff, log_format))
     return [
-        *(table.fork_server(), *table.stores(), table.migrate(), table.scheduler()),
-        *(*table.consumers(), *table.api()),
+        *(table.fork_server(), *table.stores(), table.migrate()),
+        *(table.scheduler(), table.caretaker(), *table.consumers(), *table.api()),
     ]
 
 
@@ -144,6 +146,9 @@ class _Table:
 
     def scheduler(self) -> ProcessSpec:
         return self._child("scheduler", "scheduler", rank=_SCHEDULER, drain_seconds=1.0)
+
+    def caretaker(self) -> ProcessSpec:
+        return self._child(CARETAKER, CARETAKER, rank=_SCHEDULER, drain_seconds=1.0)
 
     def consumers(self) -> list[ProcessSpec]:
         drain = self._settings.server.drain_seconds

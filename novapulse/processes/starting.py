@@ -17,7 +17,7 @@ _PASSED_ON = (
 )
 FORK_SERVER = "fork-server"
 # The roles whose modules the fork server loads, and is forked into; the first is needed first.
-FORKED = ("migrate", "scheduler", "consumer", "api")
+FORKED = ("migrate", "scheduler", "caretaker", "consumer", "api")
 
 # With the user whom we were then.
 _begun: tuple[HeadStart, int] | None = None

@@ -12,7 +12,7 @@ from novapulse.processes.specs import build_table
 from supervisor.steps import RollStep, TellStep
 
 API = {"api-1", "api-2"}
-BACKGROUND = {"scheduler", "email-1", "webhook-1", "workflow-1", "report-1"}
+BACKGROUND = {"scheduler", "caretaker", "email-1", "webhook-1", "workflow-1", "report-1"}
 ROLLED = {
     Reload.LIVE: set(),
     Reload.SLOTS: set(),

@@ -24,7 +24,19 @@ def test_consumer_means_all_of_them():
     assert not roles.has("api")
 
 
-@pytest.mark.parametrize("text", ["", ",", "boss", "api,boss", "consumer:nothing", "redis"])
+@pytest.mark.parametrize("text", [None, "scheduler", "api,scheduler,consumer"])
+def test_a_scheduler_takes_care_itself(text: str | None):
+    assert not Roles.parse(text).has("caretaker")
+
+
+@pytest.mark.parametrize("text", ["api", "consumer", "api,consumer:webhook"])
+def test_without_a_scheduler_a_caretaker_runs(text: str):
+    assert Roles.parse(text).has("caretaker")
+
+
+@pytest.mark.parametrize(
+    "text", ["", ",", "boss", "api,boss", "consumer:nothing", "redis", "caretaker"]
+)
 def test_other_roles_are_refused_with_the_ones_there_are(text: str):
     with pytest.raises(Invalid, match="there are api, scheduler, consumer"):
         Roles.parse(text)
