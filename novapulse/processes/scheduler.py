@@ -20,6 +20,7 @@ from novapulse.core.errors import StorageFull, TransientConflict, Unavailable
 from novapulse.core.events import EVENTS
 from novapulse.core.jobs import periodic, stats, stillness, upkeep
 from novapulse.core.jobs.bell import TICK_SECONDS, Ear
+from novapulse.core.jobs.claims import Silences
 from novapulse.core.jobs.stillness import Stillness
 from novapulse.core.leader import LEASE_SECONDS, RENEW_SECONDS, Leadership
 from novapulse.core.pump import Pump
@@ -62,6 +63,7 @@ class Scheduler:
         self._sealer = Sealer(runtime)
         self._ear = Ear(runtime.cache, (EVENTS,), look_seconds=EVENTS_LOOK_SECONDS)
         self._leads_until = 0.0
+        self._silences = Silences(runtime.db)
         self._seen: Stillness | None = None
         self._counted: tuple[Stillness | None, float] = (None, 0.0)
         self._has_planned = asyncio.Event()
@@ -123,6 +125,7 @@ class Scheduler:
 
     def _begin(self) -> None:
         self._pump.forget()
+        self._silences.forget()
         log.info("scheduler.leads")
         self._ear.ring()
         self._beginning.set()  # whoever waits for it goes on now
@@ -169,10 +172,14 @@ class Scheduler:
         await self._runtime.bell.tick()
 
     async def _take_back(self) -> None:
-        self._seen = await stillness.look(self._runtime.db)
-        if self._seen.is_still:
-            return
-        lapsed = await upkeep.release_lapsed(self._runtime.db)
+        try:
+            self._seen = await stillness.look(self._runtime.db)
+            if self._seen.is_still:
+                return
+            lapsed = await upkeep.release_lapsed(self._runtime.db, self._silences)
+        except Unavailable:  # nobody could renew meanwhile
+            self._silences.forget()
+            raise
         if lapsed:
             log.warning("jobs.lapsed", jobs=lapsed)
         await ring_due(self._runtime)

@@ -4,7 +4,8 @@ A job's row names its claim alone. So a batch is renewed by one small write, and
 has to follow each job through its lease.
 """
 
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from novapulse.core.jobs.kinds import Queue
@@ -44,6 +45,7 @@ class Claims:
             "queue": self._queue,
             "owner": self._owner,
             "until": now + self._lease,
+            "leaseSeconds": self._lease.total_seconds(),
             "jobs": list(jobs),
         }
         self._held[claim] = len(jobs)
@@ -90,6 +92,45 @@ class Claims:
             del self._over[: len(over)]
 
 
+class Silences:
+    """How long the leader has seen claims stay as they are, by its own clock.
+
+    That `until` has passed does not tell who is gone: when MongoDB was away for longer than a
+    lease, or its clock stepped forward, all have, and who lives needs a moment to renew.
+    """
+
+    def __init__(self, db: Database, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._rows = db.platform(CLAIMS)
+        self._clock = clock
+        # Claim to its `until`, and when we first saw that one.
+        self._seen: dict[str, tuple[datetime, float]] = {}
+
+    def forget(self) -> None:
+        """Begin anew: for a while we did not look, or nobody could renew."""
+        self._seen = {}
+
+    async def ids(self) -> list[str]:
+        """Claims that were not renewed for half a lease of our looking, or are being taken back.
+
+        Living consumers renew every third of a lease. Where a program from before did not note
+        how long that is, two looks in a row are enough.
+        """
+        asked = self._clock()
+        fields = {"until": 1, "leaseSeconds": 1}
+        found = await self._rows.find({}, sort=(("until", 1),), limit=_MOST, projection=fields)
+        before, self._seen = self._seen, {}
+        silent = []
+        for row in found:
+            until, since = before.get(row["_id"], (None, 0.0))
+            if until != row["until"]:
+                since = self._clock()
+            self._seen[row["_id"]] = (row["until"], since)
+            respite = row.get("leaseSeconds", 0.0) / 2
+            if row["until"] == _TAKEN or asked - since >= respite:
+                silent.append(row["_id"])
+        return silent
+
+
 async def take(db: Database, where: Document) -> list[Document]:
     """Claims that match `where`, for nobody else to renew; `drop` each once its jobs are free.
 
@@ -98,7 +139,7 @@ async def take(db: Database, where: Document) -> list[Document]:
     rows = db.platform(CLAIMS)
     found = await rows.find(where, limit=_MOST)
     gone = {"$set": {"until": _TAKEN}}
-    return [row for row in found if await rows.update_one({"_id": row["_id"], **where}, gone)]
+    return [row for row in found if await rows.update_one({**where, "_id": row["_id"]}, gone)]
 
 
 async def drop(db: Database, claim: str) -> None:

@@ -54,9 +54,12 @@ async def _free(db: Database, claim: Document, *, reason: str) -> int:
     return await db.platform(JOBS).update_many(held, [{"$set": change}, {"$unset": "lease"}])
 
 
-async def release_lapsed(db: Database) -> int:
+async def release_lapsed(db: Database, silences: claims.Silences) -> int:
     """Take back what lost machines held; leases of live consumers are renewed in time."""
-    lapsed = {"$expr": {"$lt": ["$until", "$$NOW"]}}
+    silent = await silences.ids()
+    if not silent:
+        return 0
+    lapsed = {"_id": {"$in": silent}, "$expr": {"$lt": ["$until", "$$NOW"]}}
     return await _release(db, lapsed, reason="the lease lapsed: its consumer went silent")
 
 

@@ -8,14 +8,15 @@ from typing import Any
 import pytest
 
 from novapulse.core.errors import Unavailable
-from novapulse.core.jobs import claims, upkeep
-from novapulse.core.jobs.claims import CLAIMS
+from novapulse.core.jobs import claims, stillness, upkeep
+from novapulse.core.jobs.claims import CLAIMS, Silences
 from novapulse.core.jobs.context import JobContext
 from novapulse.core.jobs.kinds import Queue
 from novapulse.core.jobs.ledger import Ledger, is_suspect
 from novapulse.core.jobs.rows import JOBS
 from novapulse.core.jobs.states import Outcome, State
 from novapulse.core.mongo import Document
+from novapulse.processes.scheduler import Scheduler
 from tests.support.engine import Engine, declared, until
 
 
@@ -35,6 +36,25 @@ async def lapse(engine: Engine) -> None:
     """As if nothing had been heard of any consumer for as long as its leases last."""
     ago = [{"$set": {"until": {"$subtract": ["$$NOW", 1]}}}]
     await engine.db.platform(CLAIMS).update_many({}, ago)
+
+
+class Stopwatch:
+    """A leader's own clock."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def release_lapsed(engine: Engine) -> int:
+    """As a leader does that has been looking for as long as it takes."""
+    clock = Stopwatch()
+    silences = Silences(engine.db, clock=clock)
+    await silences.ids()
+    clock.now = 3_600.0
+    return await upkeep.release_lapsed(engine.db, silences)
 
 
 async def test_a_claimed_job_is_leased_and_counted(engine: Engine) -> None:
@@ -105,7 +125,7 @@ async def test_a_late_end_changes_nothing(engine: Engine, state: State) -> None:
         job_id = await engine.add_one(kind)
         (before,) = await claim_all(slow)
         await lapse(engine)
-        assert await upkeep.release_lapsed(engine.db) == 1
+        assert await release_lapsed(engine) == 1
         (after,) = await claim_all(quick)
         held = await engine.row(job_id)
         await slow.finish([(before, Outcome(state, reason="too late"))])
@@ -126,7 +146,7 @@ async def test_an_earlier_claim_of_the_same_owner_is_as_lost_as_a_strangers(
         job_id = await engine.add_one(kind)
         (before,) = await claim_all(mine)
         await lapse(engine)
-        await upkeep.release_lapsed(engine.db)
+        await release_lapsed(engine)
         (after,) = await claim_all(mine)
         assert await mine.lost([before, after]) == [before]
         await mine.finish([(before, Outcome(State.COMPLETED))])
@@ -138,7 +158,7 @@ async def test_a_lapsed_lease_returns_the_job_with_its_start_counted(engine: Eng
         job_id = await engine.add_one(kind)
         await claim_all(ledger(engine, "lost"))
         await lapse(engine)
-        await upkeep.release_lapsed(engine.db)
+        await release_lapsed(engine)
         row = await engine.row(job_id)
         assert (row["state"], row["attempt"], row["lapses"]) == ("available", 1, 1)
         assert row["errors"][-1]["message"] == "the lease lapsed: its consumer went silent"
@@ -151,9 +171,75 @@ async def test_a_live_lease_is_left_alone(engine: Engine) -> None:
     with declared(nothing) as kind:
         await engine.add(kind, number=3)
         await claim_all(ledger(engine, "alive"))
-        assert await upkeep.release_lapsed(engine.db) == 0
+        assert await release_lapsed(engine) == 0
         assert await upkeep.release_held(engine.db, {"$in": ["other"]}, reason="gone") == 0
         assert await upkeep.release_held(engine.db, {"$in": ["alive"]}, reason="gone") == 3
+
+
+async def test_who_lives_has_the_time_to_renew_when_all_leases_are_over_at_once(
+    engine: Engine,
+) -> None:
+    """After a MongoDB that was away for longer than a lease, or whose clock stepped forward."""
+    clock = Stopwatch()
+    silences = Silences(engine.db, clock=clock)
+    living, lost = ledger(engine, "lives"), ledger(engine, "lost")
+    with declared(nothing) as kind:
+        kept = await engine.add_one(kind)
+        jobs = await claim_all(living)
+        gone = await engine.add_one(kind)
+        await claim_all(lost)
+    await lapse(engine)
+    for clock.now in (0.0, 5.0, 10.0):
+        assert await upkeep.release_lapsed(engine.db, silences) == 0
+    assert await living.renew(jobs) == []
+    clock.now = 15.0
+    assert await upkeep.release_lapsed(engine.db, silences) == 1
+    states = [(await engine.row(job_id))["state"] for job_id in (kept, gone)]
+    assert states == ["running", "available"]
+    assert "lapses" not in await engine.row(kept)
+
+
+async def test_a_lease_lapses_in_time_for_a_leader_that_looked_all_the_while(
+    engine: Engine,
+) -> None:
+    clock = Stopwatch()
+    silences = Silences(engine.db, clock=clock)
+    with declared(nothing) as kind:
+        await engine.add_one(kind)
+        await claim_all(ledger(engine, "lost"))
+    for clock.now in (0.0, 15.0, 29.0):
+        assert await upkeep.release_lapsed(engine.db, silences) == 0
+    where: Document = {"$expr": {"$gt": ["$until", "$$NOW"]}}
+    assert await engine.db.platform(CLAIMS).count(where, limit=2) == 1, "it is not over yet"
+    assert len(await silences.ids()) == 1, "it is taken back as soon as it is"
+
+
+@pytest.mark.parametrize("what", ["it begins to lead", "MongoDB was away"])
+async def test_a_leader_does_not_count_what_it_did_not_see(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    async def away(*_: Any) -> None:
+        raise Unavailable
+
+    leader = Scheduler(engine.runtime, appliance="tests", owner="tests/one")
+    clock = Stopwatch()
+    leader._silences = Silences(engine.db, clock=clock)
+    with declared(nothing) as kind:
+        job_id = await engine.add_one(kind)
+        await claim_all(ledger(engine, "lost"))
+    await lapse(engine)
+    await leader._take_back()
+    if what == "MongoDB was away":
+        with monkeypatch.context() as patch:
+            patch.setattr(stillness, "look", away)
+            with pytest.raises(Unavailable):
+                await leader._take_back()
+    else:
+        await leader._take()
+        assert leader.leads
+    for clock.now, state in ((60.0, "running"), (74.0, "running"), (75.0, "available")):
+        await leader._take_back()
+        assert (await engine.row(job_id))["state"] == state
 
 
 async def test_a_job_that_outlasts_its_lease_keeps_it(engine: Engine) -> None:
@@ -168,7 +254,7 @@ async def test_a_job_that_outlasts_its_lease_keeps_it(engine: Engine) -> None:
         async with engine.working(lease_seconds=1.0), engine.working(lease_seconds=1.0):
             deadline = time.monotonic() + 20
             while (await engine.row(job_id))["state"] != "completed":
-                assert await upkeep.release_lapsed(engine.db) == 0
+                assert await release_lapsed(engine) == 0
                 assert time.monotonic() < deadline
                 await asyncio.sleep(0.05)
     assert starts == [job_id]
@@ -346,7 +432,7 @@ async def test_a_claim_that_is_being_taken_back_is_not_renewed_but_taken_again(
         (job,) = await claim_all(mine)
     await claims.take(engine.db, {"owner": "one"})
     assert await mine.renew([job]) == []  # the job's row still says that it is ours
-    assert await upkeep.release_lapsed(engine.db) == 1
+    assert await release_lapsed(engine) == 1
     assert await mine.renew([job]) == [job]
     assert (await engine.row(job_id))["lapses"] == 1
     assert await claims_there(engine) == []
@@ -364,7 +450,7 @@ async def test_who_was_blocked_between_a_claim_and_its_jobs_gives_them_back(
         async def late(*names: str, opening: Document, taking: Document) -> list[int]:
             (opened,) = await write(*names, opening)
             await asyncio.sleep(0.2)
-            assert await upkeep.release_lapsed(engine.db) == 0  # there is nothing to free yet
+            assert await release_lapsed(engine) == 0  # there is nothing to free yet
             return [opened, *await write(*names, taking)]
 
         with monkeypatch.context() as patch:
@@ -404,7 +490,7 @@ async def test_a_job_that_blocks_the_event_loop_three_leases_long_stops_nobody_f
             quick += await engine.add("test.quick", number=100)
         deadline = time.monotonic() + 50
         while (await engine.states())["running"] + (await engine.states())["available"]:
-            await upkeep.release_lapsed(engine.db)
+            await release_lapsed(engine)
             assert time.monotonic() < deadline, await engine.states()
             await asyncio.sleep(0.1)
         rows = {row["_id"]: row for row in await engine.rows()}
