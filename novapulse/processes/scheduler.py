@@ -14,7 +14,7 @@ from functools import partial
 import structlog
 
 from novapulse.audit.sealer import Sealer, Trimmer
-from novapulse.core.clock import until_next
+from novapulse.core.clock import Steadiness, until_next
 from novapulse.core.context import Runtime
 from novapulse.core.errors import StorageFull, TransientConflict, Unavailable
 from novapulse.core.events import EVENTS
@@ -34,6 +34,7 @@ from novapulse.processes.features import CHORES, PLANNERS
 from novapulse.processes.runtime import open_runtime
 from novapulse.runs import planner as run_planner
 from novapulse.runs.upkeep import fail_orphans
+from novapulse.schedules import service as schedules
 from novapulse.stores.layout import MongoRole
 
 log = structlog.get_logger("scheduler")
@@ -41,6 +42,9 @@ SWEEP_SECONDS = 5.0
 STRAYS_SECONDS = 3600.0
 PERIODIC_SECONDS = 5.0
 WORKFLOWS_SECONDS = 5.0
+PULL_BACK_SECONDS = 300.0
+# By a clock that was not set for so long.
+STEADY_SECONDS = 240.0
 ORPHANS_SECONDS = 15.0
 TIDY_SECONDS = 15.0
 COUNT_SECONDS = 5.0
@@ -64,6 +68,7 @@ class Scheduler:
         self._ear = Ear(runtime.cache, (EVENTS,), look_seconds=EVENTS_LOOK_SECONDS)
         self._leads_until = 0.0
         self._silences = Silences(runtime.db)
+        self._steadiness = Steadiness()
         self._seen: Stillness | None = None
         self._counted: tuple[Stillness | None, float] = (None, 0.0)
         self._has_planned = asyncio.Event()
@@ -86,6 +91,7 @@ class Scheduler:
                 self._while_leading(self._take_back_strays, STRAYS_SECONDS),
                 self._while_leading(self._enqueue_periodic, PERIODIC_SECONDS),
                 self._while_leading(self._start_workflows, WORKFLOWS_SECONDS),
+                self._while_leading(self._pull_back, PULL_BACK_SECONDS),
                 self._while_leading(self._fail_orphans, ORPHANS_SECONDS),
                 self._while_leading(self._tidy, TIDY_SECONDS),
                 self._while_leading(self._count, COUNT_SECONDS),
@@ -200,6 +206,16 @@ class Scheduler:
         now = self._runtime.clock()
         started = await run_planner.start_scheduled(self._runtime, now=now)
         return 0.0 if started else _until_next_minute(now)
+
+    async def _pull_back(self) -> None:
+        """What a clock that was ahead put off.
+
+        One that is years behind until it is first set must not make everything due at once.
+        """
+        now = self._runtime.clock()
+        if self._steadiness.seconds(now) >= STEADY_SECONDS:
+            await run_planner.pull_back(self._runtime, now=now)
+            await schedules.pull_back(self._runtime, now=now)
 
     async def _fail_orphans(self) -> None:
         await fail_orphans(self._runtime, now=self._runtime.clock())

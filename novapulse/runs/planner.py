@@ -12,6 +12,7 @@ from typing import NamedTuple
 import msgspec
 import structlog
 
+from novapulse.core.clock import SKEW
 from novapulse.core.context import Runtime
 from novapulse.core.errors import Invalid
 from novapulse.core.events import EventRow, matches
@@ -81,6 +82,17 @@ async def start_scheduled(runtime: Runtime, *, now: datetime) -> int:
     for _, at, workflow in due:
         await workflows.set_next(workflow, was=at, next_at=_next(workflow, now))
     return len(planned)
+
+
+async def pull_back(runtime: Runtime, *, now: datetime) -> None:
+    """Give workflows their next time again where a clock that was ahead put it off for long."""
+    workflows = AllWorkflows(runtime.db)
+    for at, workflow in await workflows.planned(after=now + SKEW):
+        await asyncio.sleep(0)  # there may be many, and a rare time takes a while to find
+        latest = _next(workflow, now + SKEW)
+        if latest is not None and latest < at:
+            await workflows.set_next(workflow, was=at, next_at=_next(workflow, now))
+            log.warning("workflow.pulled_back", workflowId=workflow.id)
 
 
 def _stamp(moment: datetime) -> str:

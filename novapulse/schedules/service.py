@@ -1,5 +1,7 @@
 """Use cases on report schedules, and the leader's step that starts what is due."""
 
+import asyncio
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 
@@ -8,9 +10,10 @@ import structlog
 
 from novapulse.core import paging
 from novapulse.core.access import SYSTEM, Principal, Role, Scope
+from novapulse.core.clock import SKEW
 from novapulse.core.context import Context, Runtime, Transaction
 from novapulse.core.documents import changed_fields, given_fields, new_object_id
-from novapulse.core.errors import Error, TransientConflict, Unavailable, VersionConflict
+from novapulse.core.errors import Error, Invalid, TransientConflict, Unavailable, VersionConflict
 from novapulse.core.ids import new_id
 from novapulse.core.paging import Listing
 from novapulse.identity.model import User
@@ -30,7 +33,12 @@ from novapulse.schedules.model import (
     ScheduleUpdated,
     TooManySchedules,
 )
-from novapulse.schedules.store import ScheduleStore, due_schedules
+from novapulse.schedules.store import (
+    ScheduleStore,
+    due_schedules,
+    planned_schedules,
+    set_next_run,
+)
 
 log = structlog.get_logger("reports")
 
@@ -148,6 +156,18 @@ async def start_due(runtime: Runtime, *, limit: int = 50) -> int:
         except Error as error:
             await _stop(ctx, schedule_id, reason=error.detail)
     return len(due)
+
+
+async def pull_back(runtime: Runtime, *, now: datetime) -> None:
+    """Give schedules their next run again where a clock that was ahead put it off for long."""
+    for schedule in await planned_schedules(runtime.db, after=now + SKEW):
+        await asyncio.sleep(0)  # there may be many
+        was = schedule.next_run_at
+        with suppress(Invalid):  # a time zone that this machine does not know
+            if was is not None and schedule.plan.next_after(now + SKEW) < was:
+                next_run = schedule.plan.next_after(now)
+                await set_next_run(runtime.db, schedule, next_run_at=next_run)
+                log.warning("report.pulled_back", scheduleId=schedule.id)
 
 
 async def _start(ctx: Context, schedule_id: str) -> None:

@@ -1,16 +1,18 @@
 """Every query on report schedules."""
 
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
 from novapulse.core import paging
 from novapulse.core.documents import find_as, from_document, to_document
-from novapulse.core.errors import NotFound, VersionConflict
+from novapulse.core.errors import Invalid, NotFound, VersionConflict
 from novapulse.core.mongo import Database, TenantSession
 from novapulse.people.store import present
 from novapulse.schedules.model import Schedule, ScheduleQuery
 
 SCHEDULES = "report_schedules"
+_MANY = 100_000
 
 _NEWEST = [("createdAt", -1), ("_id", -1)]
 INDEXES: dict[str, tuple[dict[str, Any], ...]] = {
@@ -66,6 +68,23 @@ class ScheduleStore:
 
     async def delete(self, schedule_id: str) -> None:
         await self._rows.delete_one({"_id": schedule_id})
+
+
+async def planned_schedules(db: Database, *, after: datetime) -> list[Schedule]:
+    """Active schedules whose next run is later than that, in all companies."""
+    where = {"isActive": True, "nextRunAt": {"$gt": after}}
+    schedules = []
+    for document in await db.platform(SCHEDULES).find(where, limit=_MANY, hint="due"):
+        with suppress(Invalid):  # one that another release wrote must not hold up the others
+            schedules.append(from_document(document, Schedule))
+    return schedules
+
+
+async def set_next_run(db: Database, schedule: Schedule, *, next_run_at: datetime) -> None:
+    """Unless somebody changed it meanwhile."""
+    where = {"_id": schedule.id, "version": schedule.version}
+    change = {"$set": {"nextRunAt": next_run_at}, "$inc": {"version": 1}}
+    await db.platform(SCHEDULES).update_one(where, change)
 
 
 async def due_schedules(db: Database, *, now: datetime, limit: int) -> list[tuple[str, str]]:

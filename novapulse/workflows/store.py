@@ -109,6 +109,12 @@ class AllWorkflows:
         )
         return [(row["companyId"], row["nextAt"], workflow) for row, workflow in _readable(found)]
 
+    async def planned(self, after: datetime) -> list[tuple[datetime, Workflow]]:
+        """Workflows whose next time is later than that, with it."""
+        later = {"nextAt": {"$gt": after}}
+        found = await self._db.platform(WORKFLOWS).find(later, limit=_MANY, hint="next")
+        return [(row["nextAt"], workflow) for row, workflow in _readable(found)]
+
     async def set_next(
         self, workflow: Workflow, *, was: datetime, next_at: datetime | None
     ) -> None:

@@ -2,12 +2,14 @@
 
 A minute's job has an id that derives from its kind and the minute, so two
 leaders enqueue it once. A leader that comes late runs what the last minutes
-missed, up to `CATCH_UP_MINUTES`.
+missed, up to `CATCH_UP_MINUTES`. One whose clock is behind adds nothing, unless the one
+before was so far ahead that it was wrong.
 """
 
 from contextlib import suppress
 from datetime import datetime, timedelta
 
+from novapulse.core.clock import SKEW
 from novapulse.core.context import Runtime
 from novapulse.core.ids import derived_id
 from novapulse.core.jobs.kinds import hueys
@@ -23,7 +25,9 @@ async def enqueue_due(runtime: Runtime, *, now: datetime) -> int:
     minute = now.replace(second=0, microsecond=0)
     rows = runtime.db.platform(PERIODIC)
     last = await rows.find_one({"_id": PERIODIC})
-    first = minute if last is None else last["minute"] + timedelta(minutes=1)
+    first = minute
+    if last is not None and last["minute"] <= minute + SKEW:
+        first = last["minute"] + timedelta(minutes=1)
     first = max(first, minute - timedelta(minutes=CATCH_UP_MINUTES))
     jobs: list[Document] = []
     while first <= minute:
@@ -33,7 +37,9 @@ async def enqueue_due(runtime: Runtime, *, now: datetime) -> int:
         await runtime.db.platform(JOBS).insert_missing(jobs)
         for queue in {str(job["queue"]) for job in jobs}:
             runtime.bell.ring(queue)
-    change = [{"$set": {"minute": {"$max": ["$minute", minute]}}}]
+    is_wrong = {"$gt": ["$minute", minute + SKEW]}
+    latest = {"$cond": [is_wrong, minute, {"$max": ["$minute", minute]}]}
+    change = [{"$set": {"minute": latest}}]
     with suppress(Duplicate):  # two made the row at once; the other one wrote the same
         await rows.find_and_update({"_id": PERIODIC}, change, upsert=True)
     return len(jobs)

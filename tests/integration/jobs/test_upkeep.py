@@ -108,6 +108,15 @@ async def test_a_leader_whose_clock_is_behind_adds_nothing(engine: Engine) -> No
         assert await ticks(engine) == [MORNING]
 
 
+async def test_a_clock_that_was_hours_ahead_holds_nothing_up(engine: Engine) -> None:
+    with declared(work, cron=crontab()):
+        ahead = MORNING + timedelta(hours=9)
+        await periodic.enqueue_due(engine.runtime, now=ahead)
+        for minutes in (0, 0, 1):
+            await periodic.enqueue_due(engine.runtime, now=MORNING + timedelta(minutes=minutes))
+        assert await ticks(engine) == [MORNING, MORNING + timedelta(minutes=1), ahead]
+
+
 async def test_only_the_kinds_whose_minute_it_is_are_enqueued_and_run(engine: Engine) -> None:
     ran: list[str] = []
 

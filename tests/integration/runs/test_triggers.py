@@ -12,7 +12,7 @@ from novapulse.core.jobs.rows import JOBS
 from novapulse.core.pump import Pump
 from novapulse.processes.features import PLANNERS
 from novapulse.rules.conditions import Operator
-from novapulse.runs.planner import start_scheduled
+from novapulse.runs.planner import pull_back, start_scheduled
 from novapulse.workflows.model import DELAY
 from novapulse.workflows.store import WORKFLOWS
 from tests.integration.runs.conftest import Company, log, pump, settle, working
@@ -199,6 +199,31 @@ async def test_a_time_that_passed_is_made_up_for_once(api: Api, company: Company
     assert run["origin"]["scheduledAt"] == row["nextAt"].strftime("%Y-%m-%dT%H:%M:00.000Z")
     (after,) = await company.rows(WORKFLOWS, _id=workflow["id"])
     assert late < after["nextAt"] <= late + timedelta(minutes=5)
+
+
+async def test_a_clock_that_was_hours_ahead_silences_no_schedule(
+    api: Api, company: Company
+) -> None:
+    workflow = await company.workflow(trigger=TRIGGERS["schedule"])
+    (row,) = await company.rows(WORKFLOWS, _id=workflow["id"])
+    await start_scheduled(api.runtime, now=row["nextAt"] + timedelta(hours=9))
+    now = row["nextAt"] + timedelta(minutes=2)
+    await pull_back(api.runtime, now=now)
+    (after,) = await company.rows(WORKFLOWS, _id=workflow["id"])
+    assert after["nextAt"] == row["nextAt"] + timedelta(minutes=5)
+    await start_scheduled(api.runtime, now=after["nextAt"])
+    assert len(await company.runs(workflow)) == 2
+
+
+async def test_a_leader_whose_clock_is_a_little_behind_pulls_nothing_back(
+    api: Api, company: Company
+) -> None:
+    workflow = await company.workflow(trigger={**TRIGGERS["schedule"], "cron": "0 */6 * * *"})
+    (row,) = await company.rows(WORKFLOWS, _id=workflow["id"])
+    await start_scheduled(api.runtime, now=row["nextAt"])
+    (before,) = await company.rows(WORKFLOWS, _id=workflow["id"])
+    await pull_back(api.runtime, now=row["nextAt"] - timedelta(minutes=5))
+    assert await company.rows(WORKFLOWS, _id=workflow["id"]) == [before]
 
 
 async def test_a_schedule_that_two_leaders_see_runs_once(api: Api, company: Company) -> None:

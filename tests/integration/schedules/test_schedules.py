@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from novapulse.core.access import Role
+from novapulse.core.clock import Steadiness
 from novapulse.core.errors import Forbidden
+from novapulse.processes.scheduler import Scheduler
 from novapulse.schedules import service
-from novapulse.schedules.service import start_due
+from novapulse.schedules.service import pull_back, start_due
 from novapulse.schedules.store import due_schedules
 from tests.support.api import Api, Person, open_api
 from tests.support.reports import ask_for, read
@@ -113,6 +115,35 @@ async def test_missed_runs_are_made_up_for_by_one(api: Api, admin: Person, clock
         await run_at(api, clock, MONDAY + timedelta(days=9))
     (report,) = await reports_of(admin)
     assert report["params"] == {"status": "done"}
+
+
+async def test_a_clock_that_was_hours_ahead_silences_no_schedule_once_it_is_steady(
+    api: Api, admin: Person, clock: Clock
+) -> None:
+    """Not at once: it might be one that is years behind until it is set."""
+    plan = await schedule(admin, plan={"frequency": "daily", "at": "18:00"})
+    passed = 0.0
+    leader = Scheduler(api.runtime, appliance="tests", owner="tests/one")
+    leader._steadiness = Steadiness(monotonic=lambda: passed)
+    assert await run_at(api, clock, MONDAY + timedelta(hours=9)) == 1
+    nexts = []
+    for passed in (0.0, 60.0, 300.0):
+        clock.now = MONDAY + timedelta(seconds=passed)
+        await leader._pull_back()
+        nexts.append((await admin.get(f"/report-schedules/{plan['id']}")).json()["nextRunAt"])
+    assert nexts == [*["2026-11-24T18:00:00.000Z"] * 2, "2026-11-23T18:00:00.000Z"]
+    assert await run_at(api, clock, MONDAY + timedelta(hours=6)) == 1
+
+
+async def test_a_leader_whose_clock_is_a_little_behind_pulls_nothing_back(
+    api: Api, admin: Person, clock: Clock
+) -> None:
+    plan = await schedule(admin, plan={"frequency": "daily", "at": "18:00"})
+    due_at = MONDAY + timedelta(hours=6)
+    await run_at(api, clock, due_at)
+    await pull_back(api.runtime, now=due_at - timedelta(minutes=5))
+    after = (await admin.get(f"/report-schedules/{plan['id']}")).json()
+    assert after["nextRunAt"] == "2026-11-24T18:00:00.000Z"
 
 
 async def test_a_schedule_sees_what_its_owner_may_see_by_now(

@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from hypothesis import given
 from hypothesis import strategies as st
 
-from novapulse.core.clock import rfc3339, system_clock, to_utc
+from novapulse.core.clock import Steadiness, rfc3339, system_clock, to_utc
 
 # Not the last days of the calendar: an offset would lead out of it.
 MOMENTS = st.integers(3 * 86_400 * 10**6, 3_650_000 * 86_400 * 10**6).map(
@@ -36,3 +36,12 @@ def test_a_clients_moment_is_kept_in_utc_to_the_millisecond(moment: datetime, zo
 def test_what_is_written_is_read_as_the_same_moment(moment: datetime) -> None:
     kept = to_utc(moment)
     assert datetime.fromisoformat(rfc3339(kept)) == kept
+
+
+def test_a_clock_is_steady_since_it_was_set_last_and_drifting_sets_nothing() -> None:
+    passed, start = 0.0, datetime(2026, 11, 23, tzinfo=UTC)
+    steadiness = Steadiness(monotonic=lambda: passed)
+    seconds = []
+    for passed, ahead in ((0, 0), (300, 1), (600, -32_400), (900, -32_401), (1_200, 31_536_000)):
+        seconds.append(steadiness.seconds(start + timedelta(seconds=passed + ahead)))
+    assert seconds == [0, 300, 0, 300, 0]
