@@ -118,7 +118,7 @@ class Vitals:
         self.is_dirty = self._is_anew = True
 
     def noted(self) -> None:
-        self.is_dirty = self._is_anew = False
+        self._is_anew = self._is_anew and self.is_dirty
         self._noted = time.monotonic()
 
     def to_tell(self) -> Told:
@@ -196,12 +196,19 @@ class Keeper:
         metrics.webhook_circuits_open.set(are_open)
         if not dirty:
             return
-        await self._rows.bulk(
-            [UpdateOne({"_id": one.webhook_id}, one.change(), upsert=True) for one in dirty]
-        )
+        writes = [UpdateOne({"_id": one.webhook_id}, one.change(), upsert=True) for one in dirty]
         for one in dirty:
-            one.noted()
-            await self._tell(one)
+            one.is_dirty = False  # what changes from now on is not in this write
+        try:
+            await self._rows.bulk(writes)
+            while dirty:
+                dirty[-1].noted()
+                await self._tell(dirty[-1])
+                dirty.pop()
+        except BaseException:  # the end of the process, too: there is a last flush
+            for one in dirty:
+                one.is_dirty = True
+            raise
 
     async def _tell(self, vitals: Vitals) -> None:
         try:
@@ -213,10 +220,7 @@ class Keeper:
                 await self._announce(vitals, vitals.to_tell())
         except errors.NotFound:  # it was deleted meanwhile
             vitals.reset()
-            vitals.noted()
-        except errors.Error:
-            vitals.is_dirty = True  # again with the next flush
-            raise
+            vitals.is_dirty = False
 
     async def _announce(self, vitals: Vitals, told: Told) -> None:
         """`webhook.failing`, or `webhook.recovered`; once, however many dispatchers see it."""
@@ -233,10 +237,9 @@ class Keeper:
         vitals.told = told
 
     async def _is_first(self, tx: Transaction, vitals: Vitals, told: Told) -> bool:
-        number = int(told)
-        before: Document = {"$not": {"$gte": number}} if number else {"$gt": number}
+        before: Document = {"$not": {"$gte": int(told)}} if told else {"$gt": 0}
         where = {"_id": vitals.webhook_id, "told": before}
-        return bool(await tx.rows(HEALTH).update_one(where, {"$set": {"told": number}}))
+        return bool(await tx.rows(HEALTH).update_one(where, {"$set": {"told": int(told)}}))
 
     async def _disable(self, vitals: Vitals, reason: str) -> None:
         ctx = self._context(vitals)

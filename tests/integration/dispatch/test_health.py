@@ -5,10 +5,14 @@ The clock stands still unless a test moves it; only the ledger's times are real.
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
+from novapulse.core.errors import Unavailable
+from novapulse.core.mongo import Rows
 from novapulse.deliveries import store
 from novapulse.deliveries.model import AnswerClass, LastAnswer
 from novapulse.deliveries.store import ATTEMPTS, HEALTH
@@ -111,6 +115,31 @@ async def test_a_circuit_stays_open_over_a_restart(
     async with house.dispatching() as dispatcher:
         await pass_time(house, dispatcher, clock, seconds=10, step=5)
         assert len(there.told) == seen
+
+
+@pytest.mark.parametrize("error", [None, Unavailable(), asyncio.CancelledError()])
+async def test_what_changes_while_it_is_written_is_written_too(
+    house: House, there: Sink, monkeypatch: pytest.MonkeyPatch, error: BaseException | None
+) -> None:
+    webhook = await house.subscribe(f"{there.url}/a")
+    vitals, bulk = Vitals(webhook, COMPANY), Rows.bulk
+    keeper = Keeper(house.runtime, {webhook: vitals})
+    at = house.runtime.clock()
+
+    async def change_and_write(self: Rows, writes: Any) -> int:
+        vitals.circuit(at.timestamp(), at.timestamp() + 30, clock=at)
+        if error is not None:
+            raise error
+        return await bulk(self, writes)
+
+    vitals.failed(LastAnswer(result=AnswerClass.TRANSIENT, status=500, error=None, at=at))
+    with monkeypatch.context() as meanwhile, suppress(Unavailable, asyncio.CancelledError):
+        meanwhile.setattr(Rows, "bulk", change_and_write)
+        await keeper.flush()
+    await keeper.flush()
+    health = await store.health_of(house.db.tenant(COMPANY), [webhook])
+    assert health[webhook].failing_since == at
+    assert health[webhook].circuit_open_until == at + timedelta(seconds=30)
 
 
 async def test_people_are_told_at_first_after_a_day_after_four_and_at_the_end(
