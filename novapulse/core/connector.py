@@ -27,8 +27,8 @@ from novapulse.core.exchange import LookupsBusy, current_marks
 from novapulse.core.networks import AddressPolicy
 
 _MAX_LOOKUPS = 64
-# Of the names below one domain: whoever runs a name server that hangs can not take all of them.
-_MAX_OF_DOMAIN = 8
+# Of one party: whoever runs a name server that hangs can not take all of them.
+_MAX_OF_PARTY = 32
 # Shorter than any request may take: one that can not be begun must not look like a slow receiver.
 _TURN_SECONDS = 0.5
 _MAX_ADDRESSES = 8
@@ -195,6 +195,7 @@ class NameResolver(AbstractResolver):
         self._lookup = lookup
         self._loop = asyncio.get_running_loop()
         self._running: dict[_Name, asyncio.Future[list[_Address] | OSError]] = {}
+        self._parties: dict[_Name, str] = {}
         # Done with the end of the next lookup.
         self._one_ended: asyncio.Future[None] = self._loop.create_future()
 
@@ -203,7 +204,7 @@ class NameResolver(AbstractResolver):
     ) -> list[ResolveResult]:
         """Addresses of a name, at most eight.
 
-        Raises OSError; LookupsBusy when the name itself is not to blame.
+        Raises OSError; LookupsBusy when nothing of the request's own party is to blame.
         """
         found = await self._running_for((host, family))
         done, _ = await asyncio.wait((found,), timeout=self._timeout_seconds)
@@ -229,21 +230,29 @@ class NameResolver(AbstractResolver):
 
     async def _running_for(self, name: _Name) -> asyncio.Future[list[_Address] | OSError]:
         """The lookup of a name, begun as soon as others leave room for it; raises LookupsBusy."""
+        marks = current_marks.get(None)
+        party = marks.party if marks is not None else ""
         give_up = self._loop.time() + min(_TURN_SECONDS, self._timeout_seconds)
-        while (found := self._running.get(name) or self._start(name)) is None:
+        while (found := self._running.get(name) or self._start(name, party)) is None:
             rest = give_up - self._loop.time()
             done, _ = await asyncio.wait((self._one_ended,), timeout=max(0.0, rest))
+            if not done and self._is_spent(party):
+                raise OSError(None, "too many lookups of your names hang")
             if not done:
                 raise LookupsBusy(None, "too many name lookups are hanging")
         return found
 
-    def _start(self, name: _Name) -> asyncio.Future[list[_Address] | OSError] | None:
+    def _is_spent(self, party: str) -> bool:
+        """Whether all is running that one party may have looked up at once."""
+        running = list(self._parties.values()).count(party)
+        return party != "" and running >= _MAX_OF_PARTY
+
+    def _start(self, name: _Name, party: str) -> asyncio.Future[list[_Address] | OSError] | None:
         """None while as many run as may."""
-        domain = _domain(name[0])
-        of_domain = sum(_domain(host) == domain for host, _ in self._running)
-        if len(self._running) >= _MAX_LOOKUPS or of_domain >= _MAX_OF_DOMAIN:
+        if len(self._running) >= _MAX_LOOKUPS or self._is_spent(party):
             return None
         found = self._running[name] = self._loop.create_future()
+        self._parties[name] = party
         threading.Thread(target=self._look_up, args=(name,), name="lookup", daemon=True).start()
         return found
 
@@ -266,11 +275,7 @@ class NameResolver(AbstractResolver):
             self._loop.call_soon_threadsafe(self._finish, name, outcome)
 
     def _finish(self, name: _Name, outcome: list[_Address] | OSError) -> None:
+        del self._parties[name]
         self._running.pop(name).set_result(outcome)
         self._one_ended.set_result(None)
         self._one_ended = self._loop.create_future()
-
-
-def _domain(host: str) -> str:
-    """What a name's last two labels are: as a rule one party serves all that is below."""
-    return ".".join(host.rstrip(".").lower().split(".")[-2:])

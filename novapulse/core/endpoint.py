@@ -1,7 +1,6 @@
 """One route as an ASGI application: credentials → limit → decode → handler → answer."""
 
 import asyncio
-import random
 import re
 import time
 from collections.abc import Awaitable, Callable
@@ -15,12 +14,12 @@ from novapulse.core.context import Context, Runtime
 from novapulse.core.mongo import budget
 from novapulse.core.problem import Headers
 from novapulse.core.query import QueryReader
+from novapulse.core.repeating import MAX_TRIES, pause_seconds
 from novapulse.core.routing import Guard, Reply, Route, Stream
 from novapulse.core.streaming import Sender
 
 JSON = [(b"content-type", b"application/json; charset=utf-8")]
 ANONYMOUS = Principal(user_id="anonymous", role=Role.USER)
-MAX_TRIES = 8
 # Transactions that met are over in milliseconds: what took longer waited for a store that is away.
 _PATIENCE_SECONDS = 1.0
 _REFUSALS = (errors.Unauthenticated, errors.Forbidden, errors.NotFound, errors.Unavailable)
@@ -175,8 +174,7 @@ class Endpoint:
             except errors.TransientConflict:
                 if attempt == MAX_TRIES or time.monotonic() > give_up:
                     raise
-                # Whoever met here must not meet again: the wait is drawn, not fixed.
-                await asyncio.sleep(random.uniform(0, 0.005 * 2**attempt))  # noqa: S311 - no secret
+                await asyncio.sleep(pause_seconds(attempt))
         raise AssertionError("unreachable")
 
     async def _answer_once(
@@ -186,14 +184,22 @@ class Endpoint:
         kept = await idempotency.find_answer(ctx, once)
         if kept is not None:
             return Reply(kept.body, kept.status, kept.headers)
-        async with ctx.as_one(lambda tx: idempotency.reserve(tx, once, ctx.now())):
-            reply = self._reply(await self._route.handler(ctx, **arguments))
-            if isinstance(reply, Stream):
-                raise TypeError("what is streamed can not be kept as the answer to a POST")
-            kept = idempotency.KeptAnswer(reply.status, reply.headers, reply.body)
-            async with ctx.transaction(company_id=ctx.ledger_id) as tx:
-                await idempotency.keep(ctx, tx, once=once, answer=kept)
-        return reply
+        try:
+            async with ctx.as_one(lambda tx: idempotency.reserve(tx, once, ctx.now())):
+                reply = self._reply(await self._route.handler(ctx, **arguments))
+                if isinstance(reply, Stream):
+                    raise TypeError("what is streamed can not be kept as the answer to a POST")
+                made = idempotency.KeptAnswer(reply.status, reply.headers, reply.body)
+                async with ctx.transaction(company_id=ctx.ledger_id) as tx:
+                    await idempotency.keep(ctx, tx, once=once, answer=made)
+                return reply
+        except errors.TransientConflict:
+            raise
+        except errors.Error:
+            # A twin may have done it meanwhile, and left nothing more to do.
+            if (kept := await idempotency.find_answer(ctx, once)) is None:
+                raise
+            return Reply(kept.body, kept.status, kept.headers)
 
     def _reply(self, result: Any) -> Reply | Stream:
         if isinstance(result, Reply | Stream):

@@ -20,13 +20,17 @@ FailureKind = Literal[
 
 
 class OutboundRequest(msgspec.Struct, frozen=True):
-    """`timeout_seconds` covers everything, the body of the answer included."""
+    """`timeout_seconds` covers everything, the body of the answer included.
+
+    `party` is on whose behalf it is sent: what it holds up counts for that one.
+    """
 
     method: str
     url: str
     headers: Mapping[str, str]
     body: bytes
     timeout_seconds: float
+    party: str = ""
 
 
 class Timings(msgspec.Struct, frozen=True):
@@ -59,7 +63,7 @@ class OutboundFailure(Error):
     blocked: the target or the request is not allowed, now or later.
     dns, connect, tls: no connection. reset: it broke. timeout: too slow.
     protocol: what came was not HTTP. proxy: our own way out is not working.
-    busy: the name could not be looked up for others that hang.
+    busy: the name could not be looked up for other parties' names that hang.
     """
 
     code = "outbound_failed"
@@ -93,6 +97,7 @@ class Marks:
         "has_opened",
         "is_proxied",
         "key",
+        "party",
         "peer_ip",
         "refused",
         "securing",
@@ -100,8 +105,9 @@ class Marks:
         "status",
     )
 
-    def __init__(self, *, is_proxied: bool = False) -> None:
+    def __init__(self, *, is_proxied: bool = False, party: str = "") -> None:
         self.is_proxied = is_proxied
+        self.party = party
         self.begun = perf_counter()
         self.connecting = 0.0
         self.securing = 0.0

@@ -147,7 +147,7 @@ class OutboundClient:
         Raises:
             OutboundFailure: there is no complete answer within the time.
         """
-        marks = Marks(is_proxied=self._is_proxied)
+        marks = Marks(is_proxied=self._is_proxied, party=request.party)
         token = current_marks.set(marks)
         try:
             with self._deadlines.within(request.timeout_seconds):

@@ -62,7 +62,7 @@ class Opened:
 
 def request_of(opened: Opened, errand: Errand, *, body: bytes, at: datetime) -> OutboundRequest:
     """The signed request of an attempt that begins `at`."""
-    webhook = opened.subscription.webhook
+    subscription, webhook = opened.subscription, opened.subscription.webhook
     fields = {
         **opened.headers,
         **opened.signer.sign(event_id=errand.event_id, timestamp=int(at.timestamp()), body=body),
@@ -70,7 +70,8 @@ def request_of(opened: Opened, errand: Errand, *, body: bytes, at: datetime) -> 
         "X-NovaPulse-Delivery": errand.delivery_id,
         "X-NovaPulse-Attempt": str(errand.number),
     }
-    return OutboundRequest("POST", webhook.url, fields, body, float(webhook.timeout_seconds))
+    seconds = float(webhook.timeout_seconds)
+    return OutboundRequest("POST", webhook.url, fields, body, seconds, subscription.company_id)
 
 
 async def send(client: OutboundClient, request: OutboundRequest) -> Answer:

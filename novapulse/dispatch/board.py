@@ -107,6 +107,7 @@ class Board:
     def __init__(self) -> None:
         self.seats: OrderedDict[str, Seat] = OrderedDict()
         self.in_flight = 0
+        self.per_webhook = 1  # of the last pick
         self._later = 0
         self._companies: Counter[str] = Counter()
 
@@ -138,6 +139,7 @@ class Board:
 
     def pick(self, now: float, limits: Limits) -> list[tuple[Seat, Turn, Document]]:
         """What to begin now, one of each webhook in turn; taken already."""
+        self.per_webhook = limits.per_webhook
         picked: list[tuple[Seat, Turn, Document]] = []
         ring = [seat for seat in self.seats.values() if any(seat.waiting.values())]
         while ring and self.in_flight < limits.total:

@@ -62,10 +62,9 @@ class Dispatcher:
         vitals = self.targets.vitals.get(webhook_id)
         if seat is None or vitals is None:
             return
-        limit = self._runtime.settings.webhooks.max_in_flight_per_webhook
         now = answer.at.timestamp()
         if answer.result is AnswerClass.OK:
-            seat.cap.succeeded(limit=limit)
+            seat.cap.succeeded(limit=self.board.per_webhook)
             seat.breaker.succeeded(now)
             vitals.succeeded(answer)
             return
@@ -84,8 +83,7 @@ class Dispatcher:
     ) -> None:
         seat, vitals = self.board.seats[webhook_id], self.targets.vitals[webhook_id]
         if answer.result is AnswerClass.THROTTLED:
-            limit = self._runtime.settings.webhooks.max_in_flight_per_webhook
-            seat.cap.throttled(now, limit=limit, begun=begun)
+            seat.cap.throttled(now, limit=self.board.per_webhook, begun=begun)
         before = seat.breaker.open_until
         seat.breaker.failed(now)
         if seat.breaker.open_until != before:

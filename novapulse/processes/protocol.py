@@ -129,13 +129,13 @@ class StrictProtocol(H11Protocol):
             event = self.connection.next_event()
             if type(event) is h11.Request:
                 await self._begin(event)
-                self._watch()
             elif type(event) is h11.Data:
                 await self._gather(event.data)
             elif type(event) is h11.EndOfMessage:
                 await self._end_body()
             elif event is h11.PAUSED:
                 await self._pass_on()
+                self._watch()  # until the answer is there the client owes nothing
                 await self.can_read.clear()
                 await self.can_read.wait()
             else:

@@ -19,6 +19,7 @@ from novapulse.core.actions import ACTIONS, Action
 from novapulse.core.context import Context
 from novapulse.core.jobs.context import JobContext
 from novapulse.core.jobs.states import GiveUp, Retry, Snooze
+from novapulse.core.repeating import repeated
 from novapulse.rules import templates
 from novapulse.runs import ending
 from novapulse.runs.model import (
@@ -34,22 +35,9 @@ from novapulse.workflows.model import DELAY, without_headers
 from novapulse.workflows.store import WorkflowStore
 
 log = structlog.get_logger("workflows")
-_MAX_TRIES = 8
 _AGAIN_SECONDS = 0.5
 # A store that is away is no fault of the step's: the job comes back by itself.
 _NOT_NOW = (errors.Unavailable, errors.StorageFull, Snooze)
-
-
-async def repeated(use_case: Callable[[], Awaitable[None]]) -> None:
-    """Run it again when another transaction got in between; raises TransientConflict at last."""
-    for attempt in range(1, _MAX_TRIES + 1):
-        try:
-            await use_case()
-            return
-        except errors.TransientConflict:
-            if attempt == _MAX_TRIES:
-                raise
-            await asyncio.sleep(random.uniform(0, 0.005 * 2**attempt))  # noqa: S311 - no secret
 
 
 async def perform(job: JobContext, run_id: str, step_id: str) -> None:

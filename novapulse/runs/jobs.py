@@ -2,13 +2,14 @@
 
 from novapulse.core.jobs.context import JobContext
 from novapulse.core.jobs.kinds import Queue, job
+from novapulse.core.repeating import repeated
 from novapulse.runs import execution, starting
 
 
 @job("workflow.run", queue=Queue.WORKFLOW)
 async def run(ctx: JobContext, *, run_id: str) -> None:
     """Start a run: its conditions, then its first steps."""
-    await execution.repeated(lambda: starting.start(ctx, run_id))
+    await repeated(lambda: starting.start(ctx, run_id))
 
 
 @job("workflow.step", queue=Queue.WORKFLOW)

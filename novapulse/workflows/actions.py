@@ -121,7 +121,7 @@ def _request(ctx: Context, command: CallWebhook, key: str) -> OutboundRequest:
     given = {name.title(): value for name, value in command.headers.items()}
     seconds = min(_MAX_CALL_SECONDS, ctx.runtime.settings.workflows.step_timeout_seconds)
     headers = {**headers, **given, "Idempotency-Key": key}
-    return OutboundRequest(command.method, command.url, headers, body, seconds)
+    return OutboundRequest(command.method, command.url, headers, body, seconds, ctx.company_id)
 
 
 def _kept(answer: OutboundAnswer) -> Any:

@@ -109,6 +109,18 @@ async def test_a_rate_is_kept(house: House, there: Sink) -> None:
         assert sum(start <= at < start + 0.95 for at in times) <= 20
 
 
+async def test_a_throttled_webhook_gets_half_of_its_share_of_few_slots(
+    house: House, there: Sink
+) -> None:
+    await house.subscribe(f"{there.url}/a")
+    there.plans["/a"] = Plan(429)
+    await house.emit(1)
+    async with house.dispatching(concurrency=80) as dispatcher:
+        await house.until_states({"retry": 1})
+        (seat,) = dispatcher.board.seats.values()
+        assert seat.cap.of(4) == 2
+
+
 async def test_a_throttled_webhook_gets_less_at_once(house: House, there: Sink) -> None:
     await house.subscribe(f"{there.url}/a")
     there.plans["/a"] = Plan(429, seconds=0.02)

@@ -308,7 +308,7 @@ async def test_a_slow_handler_is_not_the_clients_fault() -> None:
 
 
 async def test_a_slow_handler_between_other_requests_is_not_the_clients_fault() -> None:
-    async with serving(idle_seconds=0.1) as site, site.connect() as connection:
+    async with serving(idle_seconds=0.1, body_seconds=0.1) as site, site.connect() as connection:
         await connection.send(chunked(CHUNKS) + get(line=b"GET /api/v1/slow HTTP/1.1") + PROBE)
         assert (await connection.answer()).status == 201
         await asyncio.sleep(0.4)

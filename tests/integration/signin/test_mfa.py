@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from novapulse.core import live
+from novapulse.core import idempotency, live
 from tests.support.api import PASSWORD, Api, Person
 from tests.support.signin import App, MovingClock, answer_challenge, challenge, mails, set_up_mfa
 
@@ -265,6 +265,27 @@ async def test_codes_are_good_under_an_idempotency_key(ada: Person, clock: Movin
     for _ in range(2):
         assert (await ada.post("/auth/mfa/disable", body, headers=key)).status == 204
     assert (await ada.get("/auth/mfa")).json()["enabled"] is False
+
+
+async def test_a_twin_for_which_nothing_is_left_gets_the_first_answer(
+    ada: Person, clock: MovingClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = (await ada.post("/auth/mfa/setup", {"password": PASSWORD})).json()
+    body = {"code": App(told["secret"], clock).code()}
+    key = {"idempotency-key": "twins"}
+    first = await ada.post("/auth/mfa/verify", body, headers=key)
+    find, asked = idempotency.find_answer, 0
+
+    async def ask_too_early(*given: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        return None if asked == 1 else await find(*given)
+
+    monkeypatch.setattr(idempotency, "find_answer", ask_too_early)
+    again = await ada.post("/auth/mfa/verify", body, headers=key)
+    assert (again.status, again.body) == (first.status, first.body)
+    other = {"idempotency-key": "another"}
+    assert (await ada.post("/auth/mfa/verify", body, headers=other)).code == "mfa_not_pending"
 
 
 async def test_new_recovery_codes_kill_the_old_ones(
