@@ -16,14 +16,16 @@ from novapulse.backup.model import BackupDamaged, TargetNotEmpty
 from novapulse.backup.rows import unpack
 from novapulse.core.errors import Invalid
 from novapulse.core.events import AUDIT_HEADS, EVENTS, PLATFORM
+from novapulse.core.jobs.rows import JOBS
 from novapulse.core.migrate import RESTORING, SCHEMA
 from novapulse.core.refill import MARK_ROW, Refill
 from novapulse.core.snapshot import Definition
 from novapulse.core.tasks import end_all
 
 _AT_ONCE = 3
-# Its nightly backup, say, is a line of the audit log before anybody has an account.
-_LOG = (EVENTS, AUDIT_HEADS)
+# Its nightly backup, say, is a line of the audit log before anybody has an account, and the
+# mail of an alert is a job.
+_SHARED = (EVENTS, AUDIT_HEADS, JOBS)
 _BY_ITSELF = {"companyId": PLATFORM}
 
 
@@ -37,7 +39,7 @@ async def require_empty(target: Refill, *, machinery: Collection[str]) -> None:
     for name in await target.names():
         if name == SCHEMA or name in machinery:
             continue
-        if await target.has_rows(name, besides=_BY_ITSELF if name in _LOG else None):
+        if await target.has_rows(name, besides=_BY_ITSELF if name in _SHARED else None):
             raise TargetNotEmpty(f"There are rows in {name}: a backup goes into an empty database")
 
 

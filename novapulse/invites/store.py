@@ -92,6 +92,14 @@ async def find_invite(db: Database, token_hash: str) -> tuple[str, Invite] | Non
     return None if document is None else (document["companyId"], from_document(document, Invite))
 
 
+async def companies_invited_to(db: Database, inviter_id: str) -> list[str]:
+    """Where this user's invites were not used yet, in all companies."""
+    where = {**_PENDING, "createdBy": inviter_id}
+    pipeline = [{"$match": where}, {"$group": {"_id": "$companyId"}}, {"$sort": {"_id": 1}}]
+    found = await db.platform(INVITES).aggregate(pipeline, hint="lapsed")
+    return [document["_id"] for document in found]
+
+
 async def lapsed_invites(db: Database, now: datetime, *, limit: int) -> list[tuple[str, str]]:
     """Company and id of open invites whose time is over, in all companies."""
     where = {**_PENDING, "expiresAt": {"$lte": now}}

@@ -57,6 +57,8 @@ _TRIES = 3
 # Of a backup, which is compressed: a database and its journal take some times as many.
 _ROOM_EVERY_BYTES = 16 << 20
 _GENTLE = 10
+# Of units, by systemd: there for each while it runs, and for nobody else.
+_CREDENTIALS = Path("/run/credentials")
 _EVENTS: dict[Deed, type[BackupEvent]] = {
     Deed.CREATED: BackupCreated,
     Deed.VERIFIED: BackupVerified,
@@ -86,7 +88,12 @@ def read_passphrase(file: Path) -> bytes:
     try:
         return read_secret_file(file).rstrip(b"\r\n")
     except FileNotFoundError as error:
-        raise ConfigurationInvalid(f"There is no file {file}", where=str(file)) from error
+        what, hint = f"There is no file {file}", ""
+        if _CREDENTIALS in file.parents:
+            unit = file.parent.name
+            way = f"systemctl start {unit.removesuffix('.service')}, or --passphrase-file"
+            hint = f"{unit} alone has it, from /etc/credstore: {way}"
+        raise ConfigurationInvalid(what, where=str(file), hint=hint) from error
 
 
 @dataclass(frozen=True, slots=True)

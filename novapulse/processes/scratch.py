@@ -24,8 +24,11 @@ _NAME = "scratch"
 # MongoDB compresses rows and adds indexes: 60 MB of tasks and events took 50. What is sealed
 # or compressed already stays as large as it is, and its indexes come on top.
 _ROWS_TAKE = 1.25
-# An oplog of 990 MB at most, a journal of 300, and all the empty collections.
-_MONGOD_TAKES = 1_536 << 20
+# Its oplog holds every row once more, until it is full.
+_OPLOG_TAKES = 990 << 20
+# A journal of 300 MB and all the empty collections. It grows for a minute when much comes that
+# can not be compressed, 400 MB of it by 300: whoever loads looks at the room meanwhile.
+_MONGOD_TAKES = 400 << 20
 _LONGEST_NAME = 38
 
 
@@ -72,7 +75,8 @@ def _open(loaded: Loaded, directory: Path, rows_bytes: int) -> Iterator[Scratch]
         name = f"{database[: _LONGEST_NAME - 21]}-{_NAME}-{places.appliance_id(loaded)}"
         yield Scratch(loaded, name, directory, None)
         return
-    require_room(directory, int(rows_bytes * _ROWS_TAKE) + _MONGOD_TAKES)
+    oplog_bytes = min(rows_bytes, _OPLOG_TAKES)
+    require_room(directory, int(rows_bytes * _ROWS_TAKE) + oplog_bytes + _MONGOD_TAKES)
     paths = msgspec.structs.replace(loaded.paths, state=directory, run=directory / "run")
     layout = places.layout(msgspec.structs.replace(loaded, paths=paths))
     with running_mongod(layout, program, log=directory / "mongod.log"):

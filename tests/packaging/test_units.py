@@ -1,6 +1,7 @@
 """The unit files, by the judgement of systemd's own tools."""
 
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -47,6 +48,23 @@ def test_a_service_takes_its_environment_from_the_one_place_for_it(name: str):
     """Else the nightly backup would look for another database than the service works on."""
     lines = (UNITS / name).read_text().splitlines()
     assert "EnvironmentFile=-/etc/novapulse/environment" in lines
+
+
+@pytest.mark.parametrize(("code", "outcome"), [(0, 0), (69, 0), (65, 65), (78, 78)])
+def test_a_drill_without_room_does_not_make_its_backup_look_failed(
+    code: int, outcome: int, tmp_path: Path
+):
+    """What it says of the backup does: a damaged one is to be seen the next morning."""
+    program = tmp_path / "novapulse"
+    program.write_text(f"#!/bin/sh\nexit {code}\n")
+    program.chmod(0o755)
+    text = (UNITS / "novapulse-backup.service").read_text()
+    text = text.replace("/opt/novapulse/current/novapulse", str(program)).replace("$$", "$")
+    _, drill = (
+        line.partition("=")[2] for line in text.splitlines() if line.startswith("ExecStart=")
+    )
+    done = subprocess.run(shlex.split(drill), check=False)
+    assert done.returncode == outcome
 
 
 def test_the_page_names_credentials_of_the_unit_that_loads_them():

@@ -114,8 +114,8 @@ def test_a_target_with_data_is_refused(target: Installation, made: Path):
     assert target.rows.tasks.find_one() == {"_id": "mine"}
 
 
-@pytest.mark.parametrize("name", ["events", "audit_heads"])
-def test_a_company_s_line_of_the_audit_log_is_data(target: Installation, made: Path, name: str):
+@pytest.mark.parametrize("name", ["events", "audit_heads", "jobs"])
+def test_a_company_s_line_of_the_audit_log_and_its_job_are_data(target: Installation, made: Path, name: str):
     target.rows[name].insert_many([{"companyId": "platform"}, {"companyId": "acme"}])
     refuse(target, made, TargetNotEmpty)
 
@@ -129,9 +129,16 @@ def test_the_rows_that_every_start_makes_are_no_data(target: Installation, made:
     # Of the backup that its timer made, of nothing.
     target.rows.events.insert_one({"_id": "evt_1", "companyId": "platform"})
     target.rows.audit_heads.insert_one({"_id": "platform", "companyId": "platform"})
+    # Of the alert that was mailed, to one address in vain.
+    mail = {"kind": "mail.send", "companyId": "platform"}
+    target.rows.jobs.insert_many([{**mail, "state": state} for state in ("completed", "dead")])
+    target.rows.job_claims.insert_one({"_id": "clm_1", "queue": "email"})
+    target.rows.mail_suppressions.insert_one({"_id": "ada@example.com"})
+    machinery = {"leases", "backups", "alerts", "audit_heads"}
+    machinery |= {"jobs", "job_claims", "mail_suppressions"}
+    assert machinery <= set(target.counts)
     assert target.restore(made) is not None
-    left = {"leases", "backups", "alerts", "audit_heads"} & set(target.counts)
-    assert left == set()
+    assert machinery & set(target.counts) == set()
     assert [line["type"] for line in target.rows.events.find()] == ["backup.restored"]
 
 

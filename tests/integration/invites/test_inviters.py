@@ -113,6 +113,28 @@ async def test_an_operators_invite_holds_until_they_are_disabled(api: Api, admin
     await must_be_gone(api, left)
 
 
+async def test_a_disabled_operators_invites_are_withdrawn_in_every_company(
+    api: Api, admin: Person
+) -> None:
+    founders = [admin, await api.found_company()]
+    others, operator = await api.add_operator(), await api.add_operator()
+    left = []
+    for founder in founders:
+        header = {"X-NovaPulse-Company": str(founder.company_id)}
+        left.append(await invited(operator, "company_admin", headers=header))
+        await invited(others, "company_admin", headers=header)
+    ctx = api.context(SYSTEM)
+    await accounts.disable_account(ctx, await accounts.get_account(ctx, operator.email))
+    while await Pump(api.runtime, PLANNERS).run_once():
+        pass
+    for founder, invite in zip(founders, left, strict=True):
+        (job,) = await api.rows("jobs", kind="invite.withdraw", companyId=founder.company_id)
+        company = api.context(replace(SYSTEM, company_id=founder.company_id))
+        await withdraw_invites_of(company, **job["payload"])
+        (row,) = (await founder.get("/invites?status=revoked")).json()["data"]
+        assert row["id"] == invite["id"]
+
+
 async def test_who_sends_a_dead_invite_again_is_its_sender(
     api: Api, admin: Person, manager: Person
 ) -> None:
