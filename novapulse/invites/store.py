@@ -92,12 +92,13 @@ async def find_invite(db: Database, token_hash: str) -> tuple[str, Invite] | Non
     return None if document is None else (document["companyId"], from_document(document, Invite))
 
 
-async def companies_invited_to(db: Database, inviter_id: str) -> list[str]:
-    """Where this user's invites were not used yet, in all companies."""
-    where = {**_PENDING, "createdBy": inviter_id}
-    pipeline = [{"$match": where}, {"$group": {"_id": "$companyId"}}, {"$sort": {"_id": 1}}]
-    found = await db.platform(INVITES).aggregate(pipeline, hint="lapsed")
-    return [document["_id"] for document in found]
+async def companies_invited_to(db: Database, inviter_ids: list[str]) -> dict[str, list[str]]:
+    """Who of them has invites not used yet, and to which companies: an operator to any."""
+    where = {**_PENDING, "createdBy": {"$in": inviter_ids}}
+    companies = {"_id": "$createdBy", "companies": {"$addToSet": "$companyId"}}
+    stages = [{"$match": where}, {"$group": companies}]
+    found = await db.platform(INVITES).aggregate(stages, hint="lapsed")
+    return {row["_id"]: sorted(row["companies"]) for row in found}
 
 
 async def lapsed_invites(db: Database, now: datetime, *, limit: int) -> list[tuple[str, str]]:

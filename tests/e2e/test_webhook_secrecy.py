@@ -97,11 +97,14 @@ def use_everything(appliance: Appliance, admin: Client, receiver: WebhookReceive
     path = f"/webhooks/{webhook['id']}"
     secrets.append(admin.post(f"{path}/rotate-secret", {}).must(200)["secret"])
     admin.post(f"{path}/test", None).must(200)
-    receiver.answer_next(200, 410)  # the second one goes to `gone` below
+    receiver.answer_next(200, 410)  # the second one to `gone` below
     admin.create_task(f"{PAYLOAD} one")
     receiver.wait_for(lambda got: len(got) >= 2, seconds=10)
-    gone = admin.post("/webhooks", {**command, "events": ["task.created"]}).must(201)
+    gone = admin.post("/webhooks", {**command, "events": ["project.updated"]}).must(201)
     secrets.append(gone["secret"])
+    project = admin.post("/projects", {"name": PAYLOAD}).must(201)
+    admin.call("PATCH", f"/projects/{project['id']}", body={"name": f"{PAYLOAD} more"}).must(200)
+    receiver.wait_for(lambda got: len(got) >= 3, seconds=10)
     closed = {**command, "url": f"http://127.0.0.1:9/{URL_SECRET}"}
     secrets.append(admin.post("/webhooks", closed).must(201)["secret"])
     admin.create_task(f"{PAYLOAD} two")

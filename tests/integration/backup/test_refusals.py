@@ -115,7 +115,9 @@ def test_a_target_with_data_is_refused(target: Installation, made: Path):
 
 
 @pytest.mark.parametrize("name", ["events", "audit_heads", "jobs"])
-def test_a_company_s_line_of_the_audit_log_and_its_job_are_data(target: Installation, made: Path, name: str):
+def test_a_company_s_line_of_the_audit_log_and_its_job_are_data(
+    target: Installation, made: Path, name: str
+):
     target.rows[name].insert_many([{"companyId": "platform"}, {"companyId": "acme"}])
     refuse(target, made, TargetNotEmpty)
 
