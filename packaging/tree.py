@@ -4,6 +4,7 @@ novapulse _internal/     the program
 stores/                  mongod and redis-server, mongod's libraries, their licences
 systemd/ completion/     what install.sh puts into the system
 samples/                 load balancers, monitoring
+docs/                    the pages that alerts and messages name
 sbom.cdx.json            what is inside, by version and licence
 release.json             version, schema, oldest C library
 manifest.sha256          every file above with its hash; stores/ has its own
@@ -110,8 +111,9 @@ def _distributions(parts: Parts) -> list[metadata.Distribution]:
 
 def _add_papers(made: Path, parts: Parts) -> None:
     checkout = parts.checkout
-    for name in ("LICENSE", "config.toml.example"):
+    for name in ("LICENSE", "README.md", "config.toml.example"):
         shutil.copyfile(checkout / name, made / name)
+    shutil.copytree(checkout / "docs", made / "docs")
     _copy_program(checkout / "packaging" / "install.sh", made / "install.sh")
     shutil.copytree(checkout / "systemd", made / "systemd")
     for name in ("proxies", "monitoring"):

@@ -33,6 +33,13 @@ def test_the_archive_is_small_enough_to_be_carried_around(built: Built):
     assert built.archive.stat().st_size <= MOST_BYTES
 
 
+def test_the_pages_that_alerts_name_come_along(built: Built):
+    rules = (built.tree / "samples" / "monitoring" / "rules.yml").read_text()
+    pages = set(re.findall(r"runbook: (\S+)#", rules))
+    assert pages
+    assert all((built.tree / page).is_file() for page in pages), pages
+
+
 def test_the_checksums_are_those_of_the_files(built: Built):
     done = subprocess.run(
         ["sha256sum", "--check", "--quiet", "SHA256SUMS"],
