@@ -23,7 +23,7 @@ from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.connector import Connection
 from aiohttp.http_exceptions import HttpProcessingError
 
-from novapulse.core.exchange import LookupsBusy, current_marks
+from novapulse.core.exchange import LookupsBusy, PartySpent, current_marks
 from novapulse.core.networks import AddressPolicy
 
 _MAX_LOOKUPS = 64
@@ -204,7 +204,7 @@ class NameResolver(AbstractResolver):
     ) -> list[ResolveResult]:
         """Addresses of a name, at most eight.
 
-        Raises OSError; LookupsBusy when nothing of the request's own party is to blame.
+        Raises OSError; LookupsBusy when it was not looked up at all.
         """
         found = await self._running_for((host, family))
         done, _ = await asyncio.wait((found,), timeout=self._timeout_seconds)
@@ -237,7 +237,7 @@ class NameResolver(AbstractResolver):
             rest = give_up - self._loop.time()
             done, _ = await asyncio.wait((self._one_ended,), timeout=max(0.0, rest))
             if not done and self._is_spent(party):
-                raise OSError(None, "too many lookups of your names hang")
+                raise PartySpent(party)
             if not done:
                 raise LookupsBusy(None, "too many name lookups are hanging")
         return found

@@ -87,6 +87,14 @@ class LookupsBusy(OSError):
     """A name was not looked up: too many others hang."""
 
 
+class PartySpent(LookupsBusy):
+    """Those others are of the party that asked first; who asked with it hears of it, too."""
+
+    def __init__(self, party: str) -> None:
+        super().__init__(None, "too many lookups of one party's names are hanging")
+        self.party = party
+
+
 class Marks:
     """Moments of one exchange, in seconds of `perf_counter`; 0.0 is not reached."""
 
@@ -157,6 +165,8 @@ def reading_of(error: Exception, marks: Marks) -> tuple[FailureKind, str]:
             return "proxy", "The egress proxy does not let us through"
         case aiohttp.ClientConnectorDNSError() if marks.is_proxied:
             return "proxy", "The name of the egress proxy was not found"
+        case aiohttp.ClientConnectorDNSError(os_error=PartySpent(party=marks.party)):
+            return "dns", "Too many lookups of your names hang"
         case aiohttp.ClientConnectorDNSError(os_error=LookupsBusy()):
             return "busy", "Too many lookups of other names hang"
         case aiohttp.ClientHttpProxyError():

@@ -164,7 +164,7 @@ class OutboundClient:
         finally:
             current_marks.reset(token)
 
-    async def vet(self, url: str, *, resolve: bool) -> None:
+    async def vet(self, url: str, *, resolve: bool, party: str = "") -> None:
         """Refuse a URL that can not be called, for a friendly message when it is entered.
 
         With `resolve` a name is looked up; one that is not found passes, as it
@@ -178,10 +178,13 @@ class OutboundClient:
         if not resolve or self._is_proxied:
             return
         host, port = _socket_of(target)
+        token = current_marks.set(Marks(party=party))
         try:
             found = await self._resolver.resolve(host, port, socket.AF_UNSPEC)
         except OSError:
             return
+        finally:
+            current_marks.reset(token)
         reasons = [refusal(self._policy, row["host"], port) for row in found]
         if reasons and reasons[0] is not None and all(reasons):
             raise Invalid.field("url", f"leads to {reasons[0]}, which is not allowed here")

@@ -117,9 +117,9 @@ class Vitals:
         self.told, self.was_opened, self.disable_as = Told.NOTHING, False, None
         self.is_dirty = self._is_anew = True
 
-    def noted(self) -> None:
-        self._is_anew = self._is_anew and self.is_dirty
-        self._noted = time.monotonic()
+    def again(self, change: Document) -> None:
+        """That was not written, or what it means was not told."""
+        self.is_dirty, self._is_anew = True, self._is_anew or "told" in change["$set"]
 
     def to_tell(self) -> Told:
         """How much people should have heard by now."""
@@ -149,12 +149,13 @@ class Vitals:
         fields: Any = msgspec.to_builtins(self.health(), builtin_types=(datetime,))
         return {**fields, "companyId": self.company_id, "circuitOpenedAt": self.opened_at}
 
-    def change(self) -> Document:
-        """Of its row; a later success that another dispatcher noted stays."""
+    def take_change(self) -> Document:
+        """Of its row, to be written now; a later success that another dispatcher noted stays."""
         fields = self.row()
         succeeded_at = fields.pop("lastSuccessAt")
         if self._is_anew:
             fields["told"] = 0
+        self.is_dirty, self._is_anew, self._noted = False, False, time.monotonic()
         later = {"$max": {"lastSuccessAt": succeeded_at}} if succeeded_at else {}
         return {"$set": fields, **later}
 
@@ -196,18 +197,17 @@ class Keeper:
         metrics.webhook_circuits_open.set(are_open)
         if not dirty:
             return
-        writes = [UpdateOne({"_id": one.webhook_id}, one.change(), upsert=True) for one in dirty]
-        for one in dirty:
-            one.is_dirty = False  # what changes from now on is not in this write
+        left = {one: one.take_change() for one in dirty}
         try:
-            await self._rows.bulk(writes)
-            while dirty:
-                dirty[-1].noted()
-                await self._tell(dirty[-1])
-                dirty.pop()
-        except BaseException:  # the end of the process, too: there is a last flush
+            await self._rows.bulk(
+                [UpdateOne({"_id": one.webhook_id}, left[one], upsert=True) for one in dirty]
+            )
             for one in dirty:
-                one.is_dirty = True
+                await self._tell(one)
+                del left[one]
+        except BaseException:  # the end of the process, too: there is a last flush
+            for one, change in left.items():
+                one.again(change)
             raise
 
     async def _tell(self, vitals: Vitals) -> None:

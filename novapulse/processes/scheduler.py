@@ -91,7 +91,12 @@ class Scheduler:
                 self._while_leading(self._take_back_strays, STRAYS_SECONDS),
                 self._while_leading(self._enqueue_periodic, PERIODIC_SECONDS),
                 self._while_leading(self._start_workflows, WORKFLOWS_SECONDS),
-                self._while_leading(self._pull_back, PULL_BACK_SECONDS),
+                self._while_leading(
+                    partial(self._pull_back, run_planner.pull_back), PULL_BACK_SECONDS
+                ),
+                self._while_leading(
+                    partial(self._pull_back, schedules.pull_back), PULL_BACK_SECONDS
+                ),
                 self._while_leading(self._fail_orphans, ORPHANS_SECONDS),
                 self._while_leading(self._tidy, TIDY_SECONDS),
                 self._while_leading(self._count, COUNT_SECONDS),
@@ -183,7 +188,7 @@ class Scheduler:
             if self._seen.is_still:
                 return
             lapsed = await upkeep.release_lapsed(self._runtime.db, self._silences)
-        except Unavailable:  # nobody could renew meanwhile
+        except (Unavailable, StorageFull):  # nobody could renew meanwhile
             self._silences.forget()
             raise
         if lapsed:
@@ -207,15 +212,14 @@ class Scheduler:
         started = await run_planner.start_scheduled(self._runtime, now=now)
         return 0.0 if started else _until_next_minute(now)
 
-    async def _pull_back(self) -> None:
+    async def _pull_back(self, step: Callable[..., Awaitable[None]]) -> None:
         """What a clock that was ahead put off.
 
         One that is years behind until it is first set must not make everything due at once.
         """
         now = self._runtime.clock()
         if self._steadiness.seconds(now) >= STEADY_SECONDS:
-            await run_planner.pull_back(self._runtime, now=now)
-            await schedules.pull_back(self._runtime, now=now)
+            await step(self._runtime, now=now)
 
     async def _fail_orphans(self) -> None:
         await fail_orphans(self._runtime, now=self._runtime.clock())

@@ -87,10 +87,11 @@ async def start_scheduled(runtime: Runtime, *, now: datetime) -> int:
 async def pull_back(runtime: Runtime, *, now: datetime) -> None:
     """Give workflows their next time again where a clock that was ahead put it off for long."""
     workflows = AllWorkflows(runtime.db)
-    for at, workflow in await workflows.planned(after=now + SKEW):
+    async for at, workflow in workflows.planned(after=now + SKEW):
         await asyncio.sleep(0)  # there may be many, and a rare time takes a while to find
         latest = _next(workflow, now + SKEW)
-        if latest is not None and latest < at:
+        is_behind = now + SKEW < workflow.created_at  # our own clock is the wrong one
+        if latest is not None and latest < at and not is_behind:
             await workflows.set_next(workflow, was=at, next_at=_next(workflow, now))
             log.warning("workflow.pulled_back", workflowId=workflow.id)
 

@@ -163,6 +163,8 @@ async def pull_back(runtime: Runtime, *, now: datetime) -> None:
     for schedule in await planned_schedules(runtime.db, after=now + SKEW):
         await asyncio.sleep(0)  # there may be many
         was = schedule.next_run_at
+        if now + SKEW < schedule.created_at:
+            continue  # our own clock is the wrong one
         with suppress(Invalid):  # a time zone that this machine does not know
             if was is not None and schedule.plan.next_after(now + SKEW) < was:
                 next_run = schedule.plan.next_after(now)

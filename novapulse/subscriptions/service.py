@@ -49,7 +49,7 @@ async def create_webhook(ctx: Context, command: NewWebhook) -> CreatedWebhook:
     ctx.require(Scope.WEBHOOKS_WRITE)
     _check_patterns(command.events)
     headers.check(command.headers)
-    await ctx.runtime.feature(OutboundClient).vet(command.url, resolve=True)
+    await ctx.runtime.feature(OutboundClient).vet(command.url, resolve=True, party=ctx.company_id)
     settings, keys, now = ctx.runtime.settings.webhooks, ctx.runtime.keys, ctx.now()
     webhook_id, company_id = new_object_id(), ctx.company_id
     value, sealed = secrets.fresh(keys, webhook_id=webhook_id, company_id=company_id, at=now)
@@ -131,7 +131,9 @@ async def change_webhook(
     if not isinstance(change.events, UnsetType):
         _check_patterns(change.events)
     if not isinstance(change.url, UnsetType):
-        await ctx.runtime.feature(OutboundClient).vet(change.url, resolve=True)
+        await ctx.runtime.feature(OutboundClient).vet(
+            change.url, resolve=True, party=ctx.company_id
+        )
     async with ctx.transaction() as tx:
         before = await SubscriptionStore(tx).get(webhook_id, if_version=if_version)
         subscription, values = before, headers.unseal(ctx.runtime.keys, before)

@@ -1,6 +1,6 @@
 """Every query on workflows: of one company, and the leader's on those of all."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -109,11 +109,14 @@ class AllWorkflows:
         )
         return [(row["companyId"], row["nextAt"], workflow) for row, workflow in _readable(found)]
 
-    async def planned(self, after: datetime) -> list[tuple[datetime, Workflow]]:
-        """Workflows whose next time is later than that, with it."""
+    async def planned(self, after: datetime) -> AsyncIterator[tuple[datetime, Workflow]]:
+        """Workflows whose next time is later than that, with it; without what they do and ask."""
         later = {"nextAt": {"$gt": after}}
-        found = await self._db.platform(WORKFLOWS).find(later, limit=_MANY, hint="next")
-        return [(row["nextAt"], workflow) for row, workflow in _readable(found)]
+        unread = {"actions": 0, "description": 0, "conditions": 0}
+        rows = self._db.platform(WORKFLOWS)
+        for row in await rows.find(later, limit=_MANY, projection=unread, hint="next"):
+            for _, workflow in _readable([{**row, "actions": []}]):
+                yield row["nextAt"], workflow
 
     async def set_next(
         self, workflow: Workflow, *, was: datetime, next_at: datetime | None

@@ -17,6 +17,8 @@ INDEXES: tuple[Document, ...] = ({"name": "until", "keys": [("until", 1)]},)
 # Nobody renews a claim of that time: it is being taken back.
 _TAKEN = datetime(1970, 1, 1, tzinfo=UTC)
 _MOST = 10_000
+# The leader looks every five seconds: who did not for so long has seen nothing meanwhile.
+_LONGEST_GAP_SECONDS = 15.0
 
 
 class Claims:
@@ -104,6 +106,7 @@ class Silences:
         self._clock = clock
         # Claim to its `until`, and when we first saw that one.
         self._seen: dict[str, tuple[datetime, float]] = {}
+        self._looked = 0.0
 
     def forget(self) -> None:
         """Begin anew: for a while we did not look, or nobody could renew."""
@@ -116,6 +119,9 @@ class Silences:
         how long that is, two looks in a row are enough.
         """
         asked = self._clock()
+        if asked - self._looked > _LONGEST_GAP_SECONDS:
+            self.forget()
+        self._looked = asked
         fields = {"until": 1, "leaseSeconds": 1}
         found = await self._rows.find({}, sort=(("until", 1),), limit=_MOST, projection=fields)
         before, self._seen = self._seen, {}

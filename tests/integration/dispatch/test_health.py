@@ -132,6 +132,7 @@ async def test_what_changes_while_it_is_written_is_written_too(
             raise error
         return await bulk(self, writes)
 
+    vitals.reset()  # it was resumed just now
     vitals.failed(LastAnswer(result=AnswerClass.TRANSIENT, status=500, error=None, at=at))
     with monkeypatch.context() as meanwhile, suppress(Unavailable, asyncio.CancelledError):
         meanwhile.setattr(Rows, "bulk", change_and_write)
@@ -140,6 +141,11 @@ async def test_what_changes_while_it_is_written_is_written_too(
     health = await store.health_of(house.db.tenant(COMPANY), [webhook])
     assert health[webhook].failing_since == at
     assert health[webhook].circuit_open_until == at + timedelta(seconds=30)
+    vitals.is_dirty = True
+    await keeper.flush()
+    row = await house.db.platform(HEALTH).find_one({"_id": webhook})
+    assert row is not None
+    assert row["told"] == await told(house, "webhook.failing") == 1
 
 
 async def test_people_are_told_at_first_after_a_day_after_four_and_at_the_end(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from novapulse.core.errors import Unavailable
+from novapulse.core import errors
 from novapulse.core.jobs import claims, stillness, upkeep
 from novapulse.core.jobs.claims import CLAIMS, Silences
 from novapulse.core.jobs.context import JobContext
@@ -52,8 +52,8 @@ async def release_lapsed(engine: Engine) -> int:
     """As a leader does that has been looking for as long as it takes."""
     clock = Stopwatch()
     silences = Silences(engine.db, clock=clock)
-    await silences.ids()
-    clock.now = 3_600.0
+    for clock.now in (0.0, 10.0, 20.0):
+        await silences.ids()
     return await upkeep.release_lapsed(engine.db, silences)
 
 
@@ -207,19 +207,29 @@ async def test_a_lease_lapses_in_time_for_a_leader_that_looked_all_the_while(
     with declared(nothing) as kind:
         await engine.add_one(kind)
         await claim_all(ledger(engine, "lost"))
-    for clock.now in (0.0, 15.0, 29.0):
+    for clock.now in (0.0, 14.0, 28.0):
         assert await upkeep.release_lapsed(engine.db, silences) == 0
     where: Document = {"$expr": {"$gt": ["$until", "$$NOW"]}}
     assert await engine.db.platform(CLAIMS).count(where, limit=2) == 1, "it is not over yet"
     assert len(await silences.ids()) == 1, "it is taken back as soon as it is"
 
 
-@pytest.mark.parametrize("what", ["it begins to lead", "MongoDB was away"])
+NOT_SEEN: dict[str, errors.Error | None] = {
+    "it begins to lead": None,
+    "MongoDB was away": errors.Unavailable(),
+    "nothing could be written": errors.StorageFull(),
+}
+
+
+@pytest.mark.parametrize("what", NOT_SEEN)
 async def test_a_leader_does_not_count_what_it_did_not_see(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    async def away(*_: Any) -> None:
-        raise Unavailable
+    error = NOT_SEEN[what]
+
+    async def fail(*_: Any) -> None:
+        assert error is not None
+        raise error
 
     leader = Scheduler(engine.runtime, appliance="tests", owner="tests/one")
     clock = Stopwatch()
@@ -229,17 +239,32 @@ async def test_a_leader_does_not_count_what_it_did_not_see(
         await claim_all(ledger(engine, "lost"))
     await lapse(engine)
     await leader._take_back()
-    if what == "MongoDB was away":
-        with monkeypatch.context() as patch:
-            patch.setattr(stillness, "look", away)
-            with pytest.raises(Unavailable):
-                await leader._take_back()
-    else:
+    clock.now = 10.0
+    if error is None:
         await leader._take()
         assert leader.leads
-    for clock.now, state in ((60.0, "running"), (74.0, "running"), (75.0, "available")):
+    else:
+        with monkeypatch.context() as patch:
+            patch.setattr(stillness, "look", fail)
+            with pytest.raises(type(error)):
+                await leader._take_back()
+    states = ((20.0, "running"), (30.0, "running"), (34.0, "running"), (35.0, "available"))
+    for clock.now, state in states:
         await leader._take_back()
         assert (await engine.row(job_id))["state"] == state
+
+
+async def test_a_leader_that_stood_still_has_seen_nothing_meanwhile(engine: Engine) -> None:
+    clock = Stopwatch()
+    silences = Silences(engine.db, clock=clock)
+    with declared(nothing) as kind:
+        await engine.add_one(kind)
+        await claim_all(ledger(engine, "lives"))
+    await lapse(engine)
+    for clock.now in (0.0, 3_600.0, 3_605.0, 3_614.0):
+        assert await upkeep.release_lapsed(engine.db, silences) == 0
+    clock.now = 3_615.0
+    assert await upkeep.release_lapsed(engine.db, silences) == 1
 
 
 async def test_a_job_that_outlasts_its_lease_keeps_it(engine: Engine) -> None:
@@ -391,11 +416,11 @@ async def test_a_claim_whose_answer_got_lost_is_given_back(
 
         async def and_then_silence(*arguments: Any) -> list[int]:
             await write(*arguments)
-            raise Unavailable()
+            raise errors.Unavailable()
 
         with monkeypatch.context() as patch:
             patch.setattr(engine.db, "write_swiftly", and_then_silence)
-            with pytest.raises(Unavailable):
+            with pytest.raises(errors.Unavailable):
                 await claim_all(mine)
         assert await engine.states() == {"running": 3}
         await engine.add_one(kind)
