@@ -71,8 +71,8 @@ def elsewhere() -> Iterator[Path]:
     """What belongs to the checkout, in a directory with another name."""
     directory = Path(mkdtemp(prefix="np-another-place-", dir="/var/tmp"))
     try:
-        kept = ("novapulse", "supervisor", "packaging", "systemd", "LICENSE", "pyproject.toml")
-        for name in (*kept, "config.toml.example", "requirements-build.lock"):
+        kept = ("novapulse", "supervisor", "packaging", "systemd", "docs", "LICENSE", "README.md")
+        for name in (*kept, "pyproject.toml", "config.toml.example", "requirements-build.lock"):
             source, target = CHECKOUT / name, directory / name
             unwanted = shutil.ignore_patterns("__pycache__")
             if source.is_dir():
