@@ -270,6 +270,7 @@ class Scheduler:
         await Trimmer(self._runtime, keep=timedelta(days=days)).trim()
 
     async def _do(self, chore: Callable[[Runtime], Awaitable[object]]) -> None:
+        """What a chore returns is no rest that it asks for."""
         await chore(self._runtime)
 
 
